@@ -1,0 +1,3 @@
+//! memory
+/// placeholder
+pub struct MemoryBlobs;
