@@ -1,1 +1,44 @@
-//! test-kit
+//! What the end-to-end tests are written with: processes that are always ended, real tools, random images,
+//! an HTTP client that sends exactly what it is told, and a Wharf server on data of its own.
+//!
+//! Nothing here knows the inside of Wharf: these tests see the program as its users do. A helper panics with
+//! a message that says what was run and what it answered, because in a test there is nobody to handle an error.
+
+pub mod certificate;
+pub mod command;
+pub mod http;
+pub mod image;
+pub mod process;
+pub mod random;
+pub mod tools;
+pub mod wharf;
+
+pub use command::Cmd;
+pub use process::Daemon;
+pub use wharf::WharfServer;
+
+use std::net::TcpListener;
+use tempfile::TempDir;
+
+/// A loopback port that nothing listened on a moment ago.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("the loopback interface has a free port");
+    listener.local_addr().expect("a bound socket has an address").port()
+}
+
+/// A new folder that goes away with its value.
+pub fn temp_dir() -> TempDir {
+    tempfile::Builder::new().prefix("wharf-test-").tempdir().expect("a temporary folder can be made")
+}
+
+/// The digest of some bytes as the protocol writes it: `sha256:<hex>`.
+pub fn sha256(bytes: &[u8]) -> String {
+    use sha2::Digest;
+    format!("sha256:{}", hex::encode(sha2::Sha256::digest(bytes)))
+}
+
+/// The digest of some bytes as the protocol writes it: `sha512:<hex>`.
+pub fn sha512(bytes: &[u8]) -> String {
+    use sha2::Digest;
+    format!("sha512:{}", hex::encode(sha2::Sha512::digest(bytes)))
+}
