@@ -1,0 +1,295 @@
+//! A batch: writes and the conditions under which they hold, committed as one or not at all.
+
+use std::net::IpAddr;
+
+use blob::BlobId;
+use bytes::Bytes;
+use oci::{Annotations, Digest, MediaType, RepoName, Tag};
+
+use crate::{StoredBlob, Timestamp};
+
+/// Who asks for a change, and from where: copied into every event it causes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// The user or job; empty for nobody in particular.
+    pub actor: String,
+    /// The client's address.
+    pub address: Option<IpAddr>,
+    /// The client's `User-Agent`, shortened.
+    pub agent: Option<String>,
+    /// The id of the request.
+    pub request: Option<String>,
+}
+
+/// What must be true when the batch commits; else nothing of it happens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// The tag points to this digest, or to nothing.
+    TagIs {
+        /// The repository.
+        repository: RepoName,
+        /// The tag.
+        tag: Tag,
+        /// What it must point to.
+        digest: Option<Digest>,
+    },
+    /// The repository holds all these blobs, undamaged.
+    BlobsLinked {
+        /// The repository.
+        repository: RepoName,
+        /// The blobs.
+        digests: Vec<Digest>,
+    },
+    /// No manifest of the repository needs the blob.
+    BlobUnreferenced {
+        /// The repository.
+        repository: RepoName,
+        /// The blob.
+        digest: Digest,
+    },
+    /// The repository holds the manifest.
+    ManifestExists {
+        /// The repository.
+        repository: RepoName,
+        /// The manifest.
+        digest: Digest,
+    },
+}
+
+/// How a manifest refers to something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RefKind {
+    /// A blob that the repository must hold.
+    Blob,
+    /// A blob that may be absent.
+    Foreign,
+    /// A manifest that may be absent.
+    Manifest,
+}
+
+/// A blob whose bytes are durable in the blob store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewBlob {
+    /// Its verified digest.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+    /// The object.
+    pub id: BlobId,
+}
+
+/// A manifest to be stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewManifest {
+    /// Its digest.
+    pub digest: Digest,
+    /// The media type it was sent with.
+    pub media_type: MediaType,
+    /// The bytes, verbatim.
+    pub bytes: Bytes,
+    /// Its artifact type, as referrers show it.
+    pub artifact_type: Option<String>,
+    /// The manifest it is about.
+    pub subject: Option<Digest>,
+    /// Its annotations, as referrers show them.
+    pub annotations: Option<Annotations>,
+    /// What it refers to, each digest and kind once.
+    pub references: Vec<(Digest, RefKind)>,
+}
+
+/// One change. Each repository named comes into being where it is not there yet and the change adds to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// Stores a blob and links it in the repository. Where a sound blob with that digest is stored already, that
+    /// one is linked and the new object is condemned; where it is known to be damaged, the new object heals it.
+    Blob {
+        /// The repository.
+        repository: RepoName,
+        /// The blob.
+        blob: NewBlob,
+    },
+    /// Links a blob that is stored already (a mount). [`Effect::Absent`] where no sound one is.
+    Link {
+        /// The repository.
+        repository: RepoName,
+        /// The blob.
+        digest: Digest,
+    },
+    /// Somebody relies on an unreferenced blob of the repository: its grace starts anew.
+    Renew {
+        /// The repository.
+        repository: RepoName,
+        /// The blob.
+        digest: Digest,
+    },
+    /// Takes a blob out of the repository. [`Effect::Absent`] where it is not there.
+    Unlink {
+        /// The repository.
+        repository: RepoName,
+        /// The blob.
+        digest: Digest,
+    },
+    /// Stores a manifest; its blobs in the repository are referenced from now on.
+    Manifest {
+        /// The repository.
+        repository: RepoName,
+        /// The manifest.
+        manifest: NewManifest,
+    },
+    /// Sets or moves a tag to a manifest of the repository.
+    Tag {
+        /// The repository.
+        repository: RepoName,
+        /// The tag.
+        tag: Tag,
+        /// The manifest.
+        digest: Digest,
+    },
+    /// Deletes a manifest and the tags that point to it; the grace of blobs that no other manifest of the
+    /// repository needs starts. [`Effect::Absent`] where it is not there.
+    DropManifest {
+        /// The repository.
+        repository: RepoName,
+        /// The manifest.
+        digest: Digest,
+    },
+    /// Deletes a tag. [`Effect::Absent`] where it is not there.
+    DropTag {
+        /// The repository.
+        repository: RepoName,
+        /// The tag.
+        tag: Tag,
+    },
+    /// Remembers the days on which manifests were last pulled.
+    Used {
+        /// Repository, manifest and day since 1970.
+        uses: Vec<(RepoName, Digest, i64)>,
+    },
+    /// Lets repositories go of blobs that none of their manifests has needed since before `before`. A blob that
+    /// no repository holds any more becomes deletable.
+    ExpireLinks {
+        /// The end of the grace.
+        before: Timestamp,
+        /// The most links in one batch.
+        limit: usize,
+    },
+    /// Condemns blobs that have been deletable since before `before`: from here on no push can revive them.
+    Condemn {
+        /// The end of the grace.
+        before: Timestamp,
+        /// The most blobs in one batch.
+        limit: usize,
+    },
+    /// The objects are gone: forgets their condemned blobs.
+    Forget {
+        /// The objects.
+        ids: Vec<BlobId>,
+    },
+    /// The object is not what its digest says. It is not served again; a push of the same digest heals it.
+    Damaged {
+        /// The object.
+        id: BlobId,
+    },
+    /// The object was read and is what its digest says, though it was thought damaged.
+    Sound {
+        /// The object.
+        id: BlobId,
+    },
+    /// Adds up the usage deltas that have come since the last time.
+    FoldUsage {
+        /// The most deltas in one batch.
+        limit: usize,
+    },
+    /// Remembers a small value under a name, for jobs.
+    Setting {
+        /// The name.
+        name: String,
+        /// The value.
+        value: String,
+    },
+}
+
+/// What a write did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// What it says, nothing to add.
+    Done,
+    /// There was nothing to do it to.
+    Absent,
+    /// The object that holds the blob now.
+    Blob {
+        /// The object that is linked.
+        id: BlobId,
+    },
+    /// The tag was set.
+    Tag {
+        /// What it pointed to before.
+        before: Option<Digest>,
+    },
+    /// A manifest was stored.
+    Manifest {
+        /// Whether the repository had not held it before.
+        created: bool,
+    },
+    /// A manifest went, and these tags with it.
+    Dropped {
+        /// The tags.
+        tags: Vec<Tag>,
+    },
+    /// These links went.
+    Expired {
+        /// Repository, blob and size.
+        links: Vec<(RepoName, Digest, u64)>,
+    },
+    /// These blobs are condemned.
+    Condemned {
+        /// The blobs.
+        blobs: Vec<StoredBlob>,
+    },
+    /// That many deltas were folded.
+    Folded {
+        /// How many.
+        deltas: usize,
+    },
+}
+
+/// Writes with their conditions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// Who asks.
+    pub origin: Origin,
+    /// What must be true.
+    pub conditions: Vec<Condition>,
+    /// What is to be done, in this order.
+    pub writes: Vec<Write>,
+}
+
+impl Batch {
+    /// A batch of one write.
+    pub fn of(origin: Origin, write: Write) -> Self {
+        Self { origin, conditions: Vec::new(), writes: vec![write] }
+    }
+
+    /// The batch, under one more condition.
+    #[must_use]
+    pub fn when(mut self, condition: Condition) -> Self {
+        self.conditions.push(condition);
+        self
+    }
+
+    /// The batch, with one more write.
+    #[must_use]
+    pub fn then(mut self, write: Write) -> Self {
+        self.writes.push(write);
+        self
+    }
+}
+
+/// What a batch did: it is durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// The effect of each write, in their order.
+    pub effects: Vec<Effect>,
+    /// When, by the store's clock.
+    pub time: Timestamp,
+}

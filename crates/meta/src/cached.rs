@@ -1,0 +1,5 @@
+//! c
+/// x
+pub struct CachedMeta;
+/// x
+pub struct CacheSize;
