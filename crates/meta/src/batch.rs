@@ -235,6 +235,8 @@ pub enum Effect {
     Dropped {
         /// The tags.
         tags: Vec<Tag>,
+        /// The blobs whose grace starts with it: no other manifest of the repository needs them.
+        released: Vec<Digest>,
     },
     /// These links went.
     Expired {

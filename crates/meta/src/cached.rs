@@ -1,5 +1,284 @@
-//! c
-/// x
-pub struct CachedMeta;
-/// x
-pub struct CacheSize;
+//! A metadata store with its hottest answers in memory.
+//!
+//! Only what was found is kept, never an absence, so a push needs no thought for what was asked before it. A
+//! commit drops the entries that its writes touch after it is durable and before it is answered. A reader that
+//! looked before the commit and would store its answer after it finds its place in the cache taken away: what
+//! it read is answered, and not kept. So whoever asks after a commit was answered never sees what was before.
+
+use std::sync::Arc;
+
+use blob::BlobId;
+use oci::{Digest, Reference, RepoName, Tag};
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+
+use crate::store::Answer;
+use crate::{
+    Batch, BlobRecord, BlobRow, Collect, Commit, Committed, Effect, Event, Garbage, Inspect, ManifestRecord,
+    ManifestRow, MetaError, MetaStore, MissingBlob, ReadBlobs, ReadEvents, ReadLists, ReadManifests,
+    ReferrerPage, ReferrerQuery, RepositoryRow, Settings, StoredBlob, Timestamp, Totals, Visible, Write,
+};
+
+/// How much to keep in memory.
+#[derive(Clone, Copy, Debug)]
+pub struct CacheSize {
+    /// The most bytes of manifests, what the cache itself needs included.
+    pub manifest_bytes: u64,
+    /// The most blob records; each takes about 300 bytes.
+    pub blobs: usize,
+}
+
+impl Default for CacheSize {
+    fn default() -> Self {
+        Self { manifest_bytes: 32 << 20, blobs: 20_000 }
+    }
+}
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct ManifestKey(RepoName, Reference);
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct BlobKey(RepoName, Digest);
+
+/// Weighs a manifest by its bytes and a flat sum for its key and the cache's own book-keeping.
+#[derive(Clone)]
+struct ByBytes;
+
+impl Weighter<ManifestKey, ManifestRecord> for ByBytes {
+    fn weight(&self, _key: &ManifestKey, record: &ManifestRecord) -> u64 {
+        record.bytes.len() as u64 + 400
+    }
+}
+
+/// A [`MetaStore`] that answers for hot manifests and blobs from memory.
+pub struct CachedMeta {
+    inner: Arc<dyn MetaStore>,
+    manifests: Cache<ManifestKey, ManifestRecord, ByBytes>,
+    blobs: Cache<BlobKey, BlobRecord>,
+}
+
+impl CachedMeta {
+    /// Puts a cache in front of `inner`, which nobody else may change.
+    pub fn new(inner: Arc<dyn MetaStore>, size: CacheSize) -> Self {
+        // An estimate of how many manifests fit, for the cache's own tables.
+        let expected = usize::try_from(size.manifest_bytes / 2_000).unwrap_or(usize::MAX);
+        Self {
+            inner,
+            manifests: Cache::with_weighter(expected, size.manifest_bytes, ByBytes),
+            blobs: Cache::new(size.blobs),
+        }
+    }
+
+    /// Drops what the writes may have changed.
+    fn invalidate(&self, writes: &[Write], effects: &[Effect]) {
+        for (write, effect) in writes.iter().zip(effects) {
+            match (write, effect) {
+                (
+                    Write::Blob { repository, blob: crate::NewBlob { digest, .. } }
+                    | Write::Link { repository, digest }
+                    | Write::Renew { repository, digest }
+                    | Write::Unlink { repository, digest },
+                    _,
+                ) => self.drop_blob(repository, digest),
+                (Write::Manifest { repository, manifest }, _) => {
+                    self.drop_manifest(repository, Reference::Digest(manifest.digest));
+                }
+                (Write::Tag { repository, tag, .. } | Write::DropTag { repository, tag }, _) => {
+                    self.drop_tag(repository, tag);
+                }
+                (Write::DropManifest { repository, digest }, effect) => {
+                    self.drop_manifest(repository, Reference::Digest(*digest));
+                    if let Effect::Dropped { tags, released } = effect {
+                        tags.iter().for_each(|tag| self.drop_tag(repository, tag));
+                        released.iter().for_each(|digest| self.drop_blob(repository, digest));
+                    }
+                }
+                (Write::ExpireLinks { .. }, Effect::Expired { links }) => {
+                    links.iter().for_each(|(repository, digest, _)| self.drop_blob(repository, digest));
+                }
+                // Any number of repositories may hold the blob, and it is a rare thing.
+                (Write::Damaged { .. } | Write::Sound { .. }, _) => self.blobs.clear(),
+                // A condemned blob has no links, so no entry; the rest is not kept here.
+                (
+                    Write::ExpireLinks { .. }
+                    | Write::Condemn { .. }
+                    | Write::Forget { .. }
+                    | Write::Used { .. }
+                    | Write::FoldUsage { .. }
+                    | Write::Setting { .. },
+                    _,
+                ) => {}
+            }
+        }
+    }
+
+    fn drop_tag(&self, repository: &RepoName, tag: &Tag) {
+        self.drop_manifest(repository, Reference::Tag(tag.clone()));
+    }
+
+    fn drop_manifest(&self, repository: &RepoName, reference: Reference) {
+        self.manifests.remove(&ManifestKey(repository.clone(), reference));
+    }
+
+    fn drop_blob(&self, repository: &RepoName, digest: &Digest) {
+        self.blobs.remove(&BlobKey(repository.clone(), *digest));
+    }
+}
+
+impl Commit for CachedMeta {
+    fn commit(&self, batch: Batch) -> Answer<'_, Committed> {
+        Box::pin(async move {
+            let writes = batch.writes.clone();
+            let outcome = self.inner.commit(batch).await;
+            match &outcome {
+                Ok(committed) => self.invalidate(&writes, &committed.effects),
+                Err(MetaError::Conflict(_) | MetaError::BlobsMissing(_) | MetaError::TooNew { .. }) => {}
+                // Nobody can tell how far it went: what is kept may be old.
+                Err(MetaError::Full | MetaError::Damaged(_) | MetaError::Failed { .. }) => {
+                    self.manifests.clear();
+                    self.blobs.clear();
+                }
+            }
+            outcome
+        })
+    }
+}
+
+impl ReadManifests for CachedMeta {
+    fn manifest<'a>(
+        &'a self,
+        repository: &'a RepoName,
+        reference: &'a Reference,
+    ) -> Answer<'a, Option<ManifestRecord>> {
+        let key = ManifestKey(repository.clone(), reference.clone());
+        if let Some(record) = self.manifests.get(&key) {
+            return Box::pin(std::future::ready(Ok(Some(record))));
+        }
+        Box::pin(async move {
+            let guard = match self.manifests.get_value_or_guard_async(&key).await {
+                Ok(record) => return Ok(Some(record)),
+                Err(guard) => guard,
+            };
+            let found = self.inner.manifest(repository, reference).await?;
+            if let Some(record) = &found {
+                // Refused where a commit took the place away: see the head of this file.
+                let _refused = guard.insert(record.clone());
+            }
+            Ok(found)
+        })
+    }
+
+    fn referrers<'a>(&'a self, query: &'a ReferrerQuery) -> Answer<'a, ReferrerPage> {
+        self.inner.referrers(query)
+    }
+}
+
+impl ReadBlobs for CachedMeta {
+    fn blob<'a>(&'a self, repository: &'a RepoName, digest: &'a Digest) -> Answer<'a, Option<BlobRecord>> {
+        let key = BlobKey(repository.clone(), *digest);
+        if let Some(record) = self.blobs.get(&key) {
+            return Box::pin(std::future::ready(Ok(Some(record))));
+        }
+        Box::pin(async move {
+            let guard = match self.blobs.get_value_or_guard_async(&key).await {
+                Ok(record) => return Ok(Some(record)),
+                Err(guard) => guard,
+            };
+            let found = self.inner.blob(repository, digest).await?;
+            if let Some(record) = found {
+                // Refused where a commit took the place away: see the head of this file.
+                let _refused = guard.insert(record);
+            }
+            Ok(found)
+        })
+    }
+
+    fn holder<'a>(&'a self, digest: &'a Digest, visible: &'a Visible) -> Answer<'a, Option<RepoName>> {
+        self.inner.holder(digest, visible)
+    }
+}
+
+impl ReadLists for CachedMeta {
+    fn tags<'a>(
+        &'a self,
+        repository: &'a RepoName,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> Answer<'a, Option<Vec<Tag>>> {
+        self.inner.tags(repository, after, limit)
+    }
+
+    fn repositories<'a>(
+        &'a self,
+        visible: &'a Visible,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> Answer<'a, Vec<RepoName>> {
+        self.inner.repositories(visible, after, limit)
+    }
+
+    fn usage<'a>(
+        &'a self,
+        visible: &'a Visible,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> Answer<'a, Vec<RepositoryRow>> {
+        self.inner.usage(visible, after, limit)
+    }
+
+    fn totals(&self) -> Answer<'_, Totals> {
+        self.inner.totals()
+    }
+}
+
+impl Collect for CachedMeta {
+    fn garbage(&self, before: Timestamp, skip: usize, limit: usize) -> Answer<'_, Vec<Garbage>> {
+        self.inner.garbage(before, skip, limit)
+    }
+
+    fn condemned(&self, before: Timestamp, limit: usize) -> Answer<'_, Vec<StoredBlob>> {
+        self.inner.condemned(before, limit)
+    }
+
+    fn unknown(&self, ids: Vec<BlobId>) -> Answer<'_, Vec<BlobId>> {
+        self.inner.unknown(ids)
+    }
+
+    fn now(&self) -> Timestamp {
+        self.inner.now()
+    }
+}
+
+impl Inspect for CachedMeta {
+    fn blob_rows(&self, after: Option<BlobId>, limit: usize) -> Answer<'_, Vec<BlobRow>> {
+        self.inner.blob_rows(after, limit)
+    }
+
+    fn manifest_rows(&self, after: i64, limit: usize) -> Answer<'_, Vec<ManifestRow>> {
+        self.inner.manifest_rows(after, limit)
+    }
+
+    fn missing_blobs(&self, skip: usize, limit: usize) -> Answer<'_, Vec<MissingBlob>> {
+        self.inner.missing_blobs(skip, limit)
+    }
+
+    fn holders<'a>(&'a self, digest: &'a Digest, limit: usize) -> Answer<'a, Vec<RepoName>> {
+        self.inner.holders(digest, limit)
+    }
+
+    fn self_check(&self) -> Answer<'_, Vec<String>> {
+        self.inner.self_check()
+    }
+}
+
+impl ReadEvents for CachedMeta {
+    fn events(&self, after: i64, limit: usize) -> Answer<'_, Vec<Event>> {
+        self.inner.events(after, limit)
+    }
+}
+
+impl Settings for CachedMeta {
+    fn setting<'a>(&'a self, name: &'a str) -> Answer<'a, Option<String>> {
+        self.inner.setting(name)
+    }
+}
