@@ -1,0 +1,179 @@
+//! The frames of a file: read from the page cache, or handed to sendfile, but never by waiting for a disk on a
+//! worker thread. What the page cache does not hold is fetched by the blocking pool first.
+
+use std::fs::File;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::unix::fs::FileExt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Bytes, BytesMut};
+use tokio::task::JoinHandle;
+
+use crate::conn::ConnInfo;
+use crate::sys;
+use crate::zerocopy::{SEGMENT_MAX, file_too_short};
+
+/// One read where the bytes pass through this process (TLS, HTTP/2): measured best between 64 KiB and 1 MiB.
+const READ_MAX: usize = 256 << 10;
+/// Below this one read and one write together cost less than probe, header write and sendfile.
+const SENDFILE_MIN: usize = 32 << 10;
+/// How far beyond a missed segment the kernel is asked to read ahead.
+const READ_AHEAD: u64 = 4 << 20;
+/// A fetch touches one byte in each step of this size, to wait until the kernel has read them all.
+const TOUCH_STEP: u64 = 64 << 10;
+
+/// A range of an open file. The file may be shared by many bodies: it is never read at its own cursor.
+#[derive(Debug, Clone)]
+pub struct FileRange {
+    /// The file; it stays open until the last byte has been sent.
+    pub file: Arc<File>,
+    /// Where the range begins.
+    pub offset: u64,
+    /// How many bytes it has. A file that turns out shorter fails the response: it never ends early in silence.
+    pub len: u64,
+}
+
+/// The frames of a [`FileRange`].
+pub(crate) struct FileBody {
+    left: FileRange,
+    /// Set when the response goes out on plain HTTP/1.1.
+    sendfile: Option<Arc<ConnInfo>>,
+    buffer: BytesMut,
+    fetch: Option<JoinHandle<io::Result<BytesMut>>>,
+    /// The range's first byte that has been neither probed nor fetched yet.
+    cold_from: u64,
+}
+
+impl FileBody {
+    pub(crate) fn new(range: FileRange) -> FileBody {
+        let cold_from = range.offset;
+        FileBody { left: range, sendfile: None, buffer: BytesMut::new(), fetch: None, cold_from }
+    }
+
+    pub(crate) fn left(&self) -> u64 {
+        self.left.len
+    }
+
+    /// Lets segments go by sendfile on this connection.
+    pub(crate) fn send_by(&mut self, conn: &Arc<ConnInfo>) {
+        self.sendfile = Some(Arc::clone(conn));
+    }
+
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        if self.left.len == 0 {
+            return Poll::Ready(None);
+        }
+        let frame = match self.sendfile.clone() {
+            Some(conn) if self.left.len >= SENDFILE_MIN as u64 => ready!(self.poll_segment(cx, &conn)),
+            _ => ready!(self.poll_read(cx)),
+        };
+        if let Ok(bytes) = &frame {
+            self.left.offset += bytes.len() as u64;
+            self.left.len -= bytes.len() as u64;
+        }
+        Poll::Ready(Some(frame))
+    }
+
+    /// The next segment for sendfile, once it is in the page cache.
+    fn poll_segment(&mut self, cx: &mut Context<'_>, conn: &ConnInfo) -> Poll<io::Result<Bytes>> {
+        let len = self.next_len(SEGMENT_MAX);
+        if self.fetch.is_some() {
+            ready!(self.poll_fetch(cx))?;
+        } else if self.cold_from <= self.left.offset && !is_cached(&self.left, len) {
+            self.start_fetch(move |range| touch(range, len).map(|()| BytesMut::new()));
+            ready!(self.poll_fetch(cx))?;
+        }
+        self.cold_from = self.left.offset + len as u64;
+        conn.slot.poll_offer(cx, &self.left.file, self.left.offset, len).map(Ok)
+    }
+
+    /// The next bytes themselves.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+        if self.fetch.is_none() {
+            match self.read_cached() {
+                Err(error) if is_miss(&error) => {
+                    let len = self.next_len(READ_MAX);
+                    self.start_fetch(move |range| read_all(range, len));
+                }
+                done => return Poll::Ready(done),
+            }
+        }
+        let bytes = ready!(self.poll_fetch(cx))?;
+        Poll::Ready(Ok(bytes.freeze()))
+    }
+
+    /// The buffer is taken back from frames that have been sent, so a long body costs one allocation.
+    fn read_cached(&mut self) -> io::Result<Bytes> {
+        let len = self.next_len(READ_MAX);
+        self.buffer.reserve(len);
+        let read = sys::read_cached(
+            &self.left.file,
+            &mut self.buffer.spare_capacity_mut()[..len],
+            self.left.offset,
+        )?;
+        if read == 0 {
+            return Err(file_too_short(self.left.offset, self.left.len));
+        }
+        // SAFETY: the kernel has just written `read` bytes at the start of the spare capacity.
+        unsafe { self.buffer.set_len(read) };
+        Ok(self.buffer.split().freeze())
+    }
+
+    fn start_fetch(&mut self, work: impl FnOnce(&FileRange) -> io::Result<BytesMut> + Send + 'static) {
+        let range = self.left.clone();
+        self.fetch = Some(tokio::task::spawn_blocking(move || {
+            sys::will_need(&range.file, range.offset, range.len.min(READ_AHEAD));
+            work(&range)
+        }));
+    }
+
+    fn poll_fetch(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<BytesMut>> {
+        let Some(fetch) = &mut self.fetch else {
+            return Poll::Ready(Err(io::Error::other("no fetch is under way")));
+        };
+        let done = ready!(Pin::new(fetch).poll(cx));
+        self.fetch = None;
+        Poll::Ready(done.unwrap_or_else(|stopped| Err(io::Error::other(stopped))))
+    }
+
+    fn next_len(&self, most: usize) -> usize {
+        usize::try_from(self.left.len).map_or(most, |left| left.min(most))
+    }
+}
+
+/// Whether first and last byte can be read without waiting. A guess for what lies between them: a segment that is
+/// cached at both ends and not in the middle costs one wait, no more.
+fn is_cached(range: &FileRange, len: usize) -> bool {
+    let mut byte = [MaybeUninit::uninit()];
+    [range.offset, range.offset + len as u64 - 1]
+        .into_iter()
+        .all(|at| !sys::read_cached(&range.file, &mut byte, at).is_err_and(|error| is_miss(&error)))
+}
+
+fn is_miss(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Unsupported)
+        || error.raw_os_error() == Some(libc::EOPNOTSUPP)
+}
+
+/// Waits until the segment is in the page cache. A file that ends too soon is left for the sender to find.
+fn touch(range: &FileRange, len: usize) -> io::Result<()> {
+    let end = range.offset + len as u64;
+    let mut byte = [0];
+    for at in (range.offset..end).step_by(TOUCH_STEP as usize).chain([end - 1]) {
+        range.file.read_at(&mut byte, at)?;
+    }
+    Ok(())
+}
+
+fn read_all(range: &FileRange, len: usize) -> io::Result<BytesMut> {
+    let mut buffer = BytesMut::zeroed(len);
+    let read = range.file.read_at(&mut buffer, range.offset)?;
+    if read == 0 {
+        return Err(file_too_short(range.offset, range.len));
+    }
+    buffer.truncate(read);
+    Ok(buffer)
+}

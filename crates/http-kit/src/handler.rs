@@ -1,0 +1,131 @@
+//! From a request to a response: the one trait that the edges implement, and the hyper service around it.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::{HeaderValue, Request, Response, StatusCode, Version, header};
+use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::service::Service;
+
+use crate::body::Body;
+use crate::conn::{Active, ConnInfo};
+use crate::request::{Floor, RequestBody};
+
+/// Answers requests. It cannot fail: an error is a response like any other, in the protocol's own form.
+pub trait Handler: Send + Sync + 'static {
+    /// Answers one request of a connection.
+    ///
+    /// It takes `Arc<Self>` so that the future can own it: `Box::pin(async move { self... })` is the only allocation
+    /// of a call.
+    fn call(
+        self: Arc<Self>,
+        conn: Arc<ConnInfo>,
+        request: Request<RequestBody>,
+    ) -> BoxFuture<'static, Response<Body>>;
+}
+
+/// A closure is a handler, which is what tests want.
+impl<F> Handler for F
+where
+    F: Fn(Arc<ConnInfo>, Request<RequestBody>) -> BoxFuture<'static, Response<Body>> + Send + Sync + 'static,
+{
+    fn call(
+        self: Arc<Self>,
+        conn: Arc<ConnInfo>,
+        request: Request<RequestBody>,
+    ) -> BoxFuture<'static, Response<Body>> {
+        self(conn, request)
+    }
+}
+
+/// The hyper service of one connection.
+pub(crate) struct Edge {
+    pub(crate) handler: Arc<dyn Handler>,
+    pub(crate) conn: Arc<ConnInfo>,
+    pub(crate) floor: Floor,
+}
+
+impl Service<Request<Incoming>> for Edge {
+    type Response = Response<WireBody>;
+    type Error = Infallible;
+    type Future = Answer;
+
+    fn call(&self, request: Request<Incoming>) -> Answer {
+        let sendfile = !self.conn.tls && request.version() <= Version::HTTP_11;
+        let active = Active::begin(&self.conn);
+        let request = request.map(|incoming| RequestBody::wire(incoming, self.floor, &self.conn));
+        let answer = Arc::clone(&self.handler).call(Arc::clone(&self.conn), request);
+        Answer { answer, sendfile, active: Some(active) }
+    }
+}
+
+/// A handler's future, made fit for hyper.
+pub(crate) struct Answer {
+    answer: BoxFuture<'static, Response<Body>>,
+    sendfile: bool,
+    active: Option<Active>,
+}
+
+impl Future for Answer {
+    type Output = Result<Response<WireBody>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        // A panic is one request's fault, and must not take the connection's other requests with it. The future is
+        // dropped and never polled again, so nobody sees what the panic left half done in it.
+        let polled = catch_unwind(AssertUnwindSafe(|| this.answer.as_mut().poll(cx)));
+        let response = match polled {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(response)) => response,
+            Err(_) => panicked(),
+        };
+        let active = this.active.take();
+        let sendfile = this.sendfile;
+        Poll::Ready(Ok(response.map(|mut body| {
+            if let (true, Some(active)) = (sendfile, &active) {
+                body.send_by(active.conn());
+            }
+            WireBody { body, _active: active }
+        })))
+    }
+}
+
+/// The panic hook has told what and where; the client learns only that it was not its fault.
+fn panicked() -> Response<Body> {
+    tracing::error!("a request handler panicked; the request was answered with 500");
+    let mut response = Response::new(Body::full("internal error\n"));
+    *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+/// A body that keeps its request counted as running.
+pub(crate) struct WireBody {
+    body: Body,
+    _active: Option<Active>,
+}
+
+impl http_body::Body for WireBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,279 @@
+//! The stream beneath hyper: a socket that sends tagged slices by sendfile, counts what it reads, and gives up on a
+//! client that takes nothing.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, Interest, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::{Instant, Sleep};
+use tokio_rustls::server::TlsStream;
+
+use crate::conn::ConnInfo;
+use crate::{sys, zerocopy};
+
+/// What a client that speaks HTTP/2 without asking first sends first.
+const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// The first read of a connection, for telling HTTP/1 from HTTP/2: most request heads fit.
+const FIRST_READ: usize = 1 << 10;
+
+/// An accepted socket of either kind.
+pub(crate) enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// The same call on whichever stream it is.
+macro_rules! each {
+    ($socket:expr, $stream:ident => $call:expr) => {
+        match $socket {
+            Socket::Tcp($stream) => $call,
+            Socket::Unix($stream) => $call,
+        }
+    };
+}
+
+impl Socket {
+    fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self, stream => stream.poll_write_ready(cx))
+    }
+
+    /// Runs a system call that writes, and clears the readiness when it would block.
+    fn try_write(&self, call: impl FnOnce(BorrowedFd<'_>) -> io::Result<usize>) -> io::Result<usize> {
+        each!(self, stream => stream.try_io(Interest::WRITABLE, || call(stream.as_fd())))
+    }
+
+    fn poll_call(
+        &self,
+        cx: &mut Context<'_>,
+        call: impl Fn(BorrowedFd<'_>) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.poll_write_ready(cx))?;
+            match self.try_write(&call) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                done => return Poll::Ready(done),
+            }
+        }
+    }
+}
+
+/// A socket with its connection's slot, counters and stall timer.
+pub(crate) struct Io {
+    socket: Socket,
+    conn: Arc<ConnInfo>,
+    /// Read while finding out the protocol, and not yet given to hyper.
+    early: BytesMut,
+    stall: Stall,
+}
+
+impl Io {
+    pub(crate) fn new(socket: Socket, conn: Arc<ConnInfo>, write_stall: Duration) -> Io {
+        Io { socket, conn, early: BytesMut::new(), stall: Stall::new(write_stall) }
+    }
+
+    /// Reads until it is clear whether the client speaks HTTP/2 outright.
+    pub(crate) async fn speaks_h2(&mut self) -> io::Result<bool> {
+        let mut seen = BytesMut::with_capacity(FIRST_READ);
+        loop {
+            let read = self.read_buf(&mut seen).await?;
+            let common = seen.len().min(H2_PREFACE.len());
+            let matches = seen[..common] == H2_PREFACE[..common];
+            if read == 0 || !matches || common == H2_PREFACE.len() {
+                self.early = seen;
+                return Ok(matches && common == H2_PREFACE.len());
+            }
+        }
+    }
+
+    /// Throws away what still comes, until the client closes.
+    pub(crate) async fn drain(&mut self) -> io::Result<()> {
+        let mut waste = BytesMut::with_capacity(16 << 10);
+        while self.read_buf(&mut waste).await? > 0 {
+            waste.clear();
+        }
+        Ok(())
+    }
+
+    fn note_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        wrote: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if wrote.is_ready() {
+            self.conn.pulse.count_write();
+        }
+        self.stall.check(cx, wrote)
+    }
+
+    /// Writes a request's tagged slice by sendfile, or what comes before it with the hint that more follows.
+    fn poll_write_tagged(&self, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let at = bufs.iter().position(|buf| zerocopy::is_tag(buf)).unwrap_or(bufs.len());
+        let (before, tagged) = bufs.split_at(at);
+        match tagged.first() {
+            Some(tag) if before.iter().all(|buf| buf.is_empty()) => {
+                self.conn.slot.poll_send(tag, |file, offset, len| {
+                    self.socket.poll_call(cx, |socket| sys::sendfile(socket, file, offset, len))
+                })
+            }
+            Some(_) => self.socket.poll_call(cx, |socket| {
+                socket2::SockRef::from(&socket).send_vectored_with_flags(before, libc::MSG_MORE)
+            }),
+            // The slot waits for its tag, and this write does not carry it: the slice must have been copied.
+            None => self.conn.slot.poll_send(&[], |_, _, _| Poll::Ready(Ok(0))),
+        }
+    }
+}
+
+impl AsyncRead for Io {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.early.is_empty() {
+            let before = buf.filled().len();
+            ready!(each!(&mut this.socket, stream => Pin::new(stream).poll_read(cx, buf)))?;
+            if buf.filled().len() > before {
+                this.conn.pulse.count_read();
+            }
+            return Poll::Ready(Ok(()));
+        }
+        let len = this.early.len().min(buf.remaining());
+        buf.put_slice(&this.early[..len]);
+        this.early.advance(len);
+        if this.early.is_empty() {
+            this.early = BytesMut::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let wrote = if this.conn.slot.is_taken() {
+            this.poll_write_tagged(cx, &[io::IoSlice::new(buf)])
+        } else {
+            each!(&mut this.socket, stream => Pin::new(stream).poll_write(cx, buf))
+        };
+        this.note_write(cx, wrote)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let wrote = if this.conn.slot.is_taken() {
+            this.poll_write_tagged(cx, bufs)
+        } else {
+            each!(&mut this.socket, stream => Pin::new(stream).poll_write_vectored(cx, bufs))
+        };
+        this.note_write(cx, wrote)
+    }
+
+    /// hyper asks this once, and then queues what it is given instead of copying it into one buffer.
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(&mut self.get_mut().socket, stream => Pin::new(stream).poll_shutdown(cx))
+    }
+}
+
+/// Fails a write that has been pending for too long without one byte taken.
+struct Stall {
+    limit: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
+    running: bool,
+}
+
+impl Stall {
+    fn new(limit: Duration) -> Stall {
+        Stall { limit, timer: None, running: false }
+    }
+
+    fn check(&mut self, cx: &mut Context<'_>, wrote: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if wrote.is_ready() {
+            self.running = false;
+            return wrote;
+        }
+        let limit = self.limit;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        if !std::mem::replace(&mut self.running, true) {
+            timer.as_mut().reset(Instant::now() + limit);
+        }
+        ready!(timer.as_mut().poll(cx));
+        Poll::Ready(Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            format!("the client took no byte for {} seconds", limit.as_secs()),
+        )))
+    }
+}
+
+/// What hyper runs on: one type for both, so that hyper is compiled once for each protocol.
+pub(crate) enum Stream {
+    Plain(Io),
+    Tls(Box<TlsStream<Io>>),
+}
+
+impl Stream {
+    /// The socket itself, past the encryption.
+    pub(crate) fn socket(&mut self) -> &mut Io {
+        match self {
+            Stream::Plain(io) => io,
+            Stream::Tls(tls) => tls.get_mut().0,
+        }
+    }
+}
+
+macro_rules! either {
+    ($stream:expr, $io:ident => $call:expr) => {
+        match $stream.get_mut() {
+            Stream::Plain($io) => $call,
+            Stream::Tls($io) => $call,
+        }
+    };
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        either!(self, io => Pin::new(io).poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        either!(self, io => Pin::new(io).poll_write(cx, buf))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        either!(self, io => Pin::new(io).poll_write_vectored(cx, bufs))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self, io => Pin::new(io).poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self, io => Pin::new(io).poll_shutdown(cx))
+    }
+}
