@@ -6,15 +6,19 @@
 //! that is possible and is read where it is not.
 
 mod body;
+mod conditional;
 mod conn;
 mod connection;
 mod error;
 mod file_body;
+mod forwarded;
 mod handler;
 mod io;
 mod limits;
 mod listener;
+mod range;
 mod request;
+mod request_id;
 mod serve;
 mod sys;
 mod tls;
@@ -22,12 +26,16 @@ mod watch;
 mod zerocopy;
 
 pub use body::Body;
+pub use conditional::{ETag, Precondition, Validators};
 pub use conn::{ConnInfo, PeerAddr};
 pub use error::Error;
 pub use file_body::FileRange;
+pub use forwarded::{Forwarded, Network, TrustedProxies};
 pub use handler::Handler;
 pub use limits::Limits;
 pub use listener::Listener;
+pub use range::ByteRange;
 pub use request::RequestBody;
+pub use request_id::{RequestId, X_REQUEST_ID};
 pub use serve::serve;
 pub use tls::Tls;
