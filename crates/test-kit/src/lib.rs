@@ -17,7 +17,9 @@ pub use command::Cmd;
 pub use process::Daemon;
 pub use wharf::WharfServer;
 
+use std::io::ErrorKind;
 use std::net::TcpListener;
+use std::sync::atomic::{AtomicU32, Ordering};
 use tempfile::TempDir;
 
 /// A loopback port that nothing listened on a moment ago.
@@ -27,8 +29,20 @@ pub fn free_port() -> u16 {
 }
 
 /// A new folder that goes away with its value.
+///
+/// Its path has no capitals: podman and buildah make an image name of it, which may hold none.
 pub fn temp_dir() -> TempDir {
-    tempfile::Builder::new().prefix("wharf-test-").tempdir().expect("a temporary folder can be made")
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("wharf-test-{}-{number}", std::process::id());
+        match tempfile::Builder::new().prefix(&name).rand_bytes(0).tempdir() {
+            Ok(dir) => return dir,
+            // Left by a process that had our id before us and was killed.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => panic!("no temporary folder can be made: {error}"),
+        }
+    }
 }
 
 /// The digest of some bytes as the protocol writes it: `sha256:<hex>`.

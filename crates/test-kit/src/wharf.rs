@@ -8,7 +8,7 @@ use std::process::{Command, ExitStatus};
 use tempfile::TempDir;
 
 /// What the server writes to standard error before the address it listens on.
-const READY: &str = "listening on ";
+const READY: &str = "listening on http";
 
 /// How to start a server.
 pub struct Builder {
