@@ -42,8 +42,8 @@ pub trait Policy: Send + Sync {
 
 /// The policy of a registry without users: everyone who can reach it may pull, push and delete.
 ///
-/// Administering it is for this machine alone: whoever comes over the network may not, even where the registry
-/// was told to listen there.
+/// Administering it is for who may open the socket in the data folder. Whoever comes over the network may not,
+/// from this machine neither: behind a proxy, everyone comes from this machine.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OpenPolicy;
 
@@ -55,7 +55,7 @@ impl Policy for OpenPolicy {
         action: Action,
         _repository: Option<&RepoName>,
     ) -> Decision {
-        let local = context.address.is_none_or(|address| address.to_canonical().is_loopback());
+        let local = context.address.is_none();
         match action {
             Action::Pull | Action::Push | Action::Delete | Action::Catalog => Decision::Allow,
             Action::Administer if local => Decision::Allow,
@@ -110,15 +110,14 @@ mod tests {
     }
 
     #[test]
-    fn an_open_registry_is_administered_from_its_own_machine() {
+    fn an_open_registry_is_administered_by_its_own_socket() {
         let check = |address: Option<&str>, decision: Decision| {
             let context = Context { address: address.map(|a| a.parse().unwrap()), ..Context::default() };
             assert_eq!(OpenPolicy.decide(&Actor::Anonymous, &context, Action::Administer, None), decision);
             assert_eq!(OpenPolicy.decide(&Actor::Anonymous, &context, Action::Push, None), Decision::Allow);
         };
         check(None, Decision::Allow);
-        check(Some("127.0.0.1"), Decision::Allow);
-        check(Some("::ffff:127.0.0.1"), Decision::Allow);
+        check(Some("127.0.0.1"), Decision::Deny);
         check(Some("192.0.2.1"), Decision::Deny);
     }
 }

@@ -357,15 +357,16 @@ pub async fn idle_uploads_expire(store: Store) {
     drop(stage);
     drop(resume(&store, idle).await.expect("it can be resumed"));
     let (_, busy) = open(&store).await;
-    assert_eq!(store.expire(LONG, LONG).await.expect("nothing is old"), 0);
-    assert_eq!(store.expire(Duration::ZERO, LONG).await.expect("one is idle"), 1);
+    assert_eq!(store.expire(LONG, LONG, false).await.expect("nothing is old"), 0);
+    assert_eq!(store.expire(Duration::ZERO, LONG, true).await.expect("a dry run only counts"), 1);
+    assert_eq!(store.expire(Duration::ZERO, LONG, false).await.expect("one is idle"), 1);
     assert_error!(resume(&store, idle).await, BlobError::NoUpload);
     let (old, stage) = open(&store).await;
     stage.abort().await.expect("it is cancelled");
     let (older, stage) = open(&store).await;
     drop(stage);
     drop(resume(&store, older).await.expect("it can be resumed"));
-    assert_eq!(store.expire(LONG, Duration::ZERO).await.expect("one is old"), 1);
+    assert_eq!(store.expire(LONG, Duration::ZERO, false).await.expect("one is old"), 1);
     for id in [old, older] {
         assert_error!(resume(&store, id).await, BlobError::NoUpload);
     }

@@ -166,16 +166,18 @@ impl State {
         }
     }
 
-    fn expire(&mut self, idle: Duration, age: Duration) -> usize {
-        let before = self.uploads.len();
+    fn expire(&mut self, idle: Duration, age: Duration, dry_run: bool) -> usize {
         let now = SystemTime::now();
         // A time in the future, after the clock was set back, counts as now.
         let since = |time: SystemTime| now.duration_since(time).unwrap_or_default();
+        let mut expired = 0;
         self.uploads.retain(|_, upload| {
             let made = SystemTime::UNIX_EPOCH + Duration::from_millis(upload.id.unix_millis());
-            upload.busy || (since(upload.touched) < idle && since(made) < age)
+            let stays = upload.busy || (since(upload.touched) < idle && since(made) < age);
+            expired += usize::from(!stays);
+            stays || dry_run
         });
-        before - self.uploads.len()
+        expired
     }
 
     fn append(&mut self, upload: UploadId, bytes: &[u8]) -> Result<u64, BlobError> {
@@ -258,8 +260,8 @@ impl BlobStore for MemoryBlobs {
         ready(length.map(stage)).boxed()
     }
 
-    fn expire(&self, idle: Duration, age: Duration) -> BoxFuture<'_, Result<usize, BlobError>> {
-        ready(Ok(self.state().expire(idle, age))).boxed()
+    fn expire(&self, idle: Duration, age: Duration, dry_run: bool) -> BoxFuture<'_, Result<usize, BlobError>> {
+        ready(Ok(self.state().expire(idle, age, dry_run))).boxed()
     }
 
     fn drain(&self) -> Duration {

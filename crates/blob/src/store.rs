@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -30,6 +31,32 @@ pub struct FileRange {
     pub offset: u64,
     /// How many bytes.
     pub length: u64,
+}
+
+impl FileRange {
+    /// The bytes as a stream, read in the blocking pool, for who cannot have the kernel send them.
+    pub fn stream(self) -> BoxStream<'static, io::Result<Bytes>> {
+        const PIECE: u64 = 1 << 20;
+        let parts = futures_util::stream::try_unfold(self, |mut rest| async move {
+            if rest.length == 0 {
+                return Ok(None);
+            }
+            let file = Arc::clone(&rest.file);
+            let (offset, length) = (rest.offset, rest.length.min(PIECE));
+            let bytes = tokio::task::spawn_blocking(move || read_at(&file, offset, length)).await??;
+            rest.offset += length;
+            rest.length -= length;
+            Ok(Some((bytes, rest)))
+        });
+        Box::pin(parts)
+    }
+}
+
+/// Reads exactly `length` bytes: a file that is shorter than it should be is an error.
+fn read_at(file: &File, offset: u64, length: u64) -> io::Result<Bytes> {
+    let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
+    file.read_exact_at(&mut bytes, offset)?;
+    Ok(bytes.into())
 }
 
 /// The bytes of an object, in whichever form the store can give them at the least cost.
@@ -107,8 +134,10 @@ pub trait BlobStore: Send + Sync {
         open: Open,
     ) -> BoxFuture<'_, Result<Box<dyn Stage>, BlobError>>;
 
-    /// Removes uploads that nobody has touched for `idle`, or that are older than `age`. Says how many.
-    fn expire(&self, idle: Duration, age: Duration) -> BoxFuture<'_, Result<usize, BlobError>>;
+    /// Removes uploads that nobody has touched for `idle`, or that are older than `age`; only counts them in a
+    /// dry run. Says how many.
+    fn expire(&self, idle: Duration, age: Duration, dry_run: bool)
+    -> BoxFuture<'_, Result<usize, BlobError>>;
 
     /// How long somebody may still read an object after metadata has let go of it, other than through a
     /// [`BlobRead`] that is open: signed addresses, say. Zero on a local disk.

@@ -1,1 +1,16 @@
-//! http-oci
+//! The OCI Distribution protocol (version 1.1 and the newer end-points), and the Docker registry API around it.
+//!
+//! A handler is four moves: extract, authorise, one core call, render.
+
+mod blobs;
+mod edge;
+mod endpoint;
+mod error;
+mod lists;
+mod manifests;
+mod reply;
+mod uploads;
+
+pub use edge::{Observation, Observe, OciEdge};
+pub use endpoint::{Endpoint, PageQuery, QUERY_MAX, RouteError, Start};
+pub use error::{Code, WireError};

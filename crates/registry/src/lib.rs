@@ -1,1 +1,145 @@
-//! registry
+//! The core: push, pull, upload, tags, referrers, garbage collection and checks.
+//!
+//! It knows no protocol: no HTTP, no JSON envelope, no SQL. It decides what a registry does with bytes and
+//! metadata; the ports `blob` and `meta` keep them, the edges speak to clients.
+
+mod check;
+mod error;
+mod gc;
+mod pull;
+mod push;
+mod referrers;
+mod tags;
+mod upload;
+mod usage;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use access::{Action, Grant};
+use blob::BlobStore;
+use meta::{MetaStore, Origin};
+use oci::{ManifestLimits, RepoName};
+
+pub use check::{CheckItem, CheckOptions, CheckSummary};
+pub use error::RegistryError;
+pub use gc::{GcItem, GcOptions, GcSummary};
+pub use push::PushedManifest;
+pub use referrers::ReferrersRequest;
+pub use tags::Page;
+pub use upload::{BodyStream, MountFrom, Upload};
+
+/// Bounds on what a client may ask of the core.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bounds on manifests.
+    pub manifest: ManifestLimits,
+    /// The most tags that one push may set.
+    pub tags_per_push: usize,
+    /// The most entries on a page of tags, repositories or referrers.
+    pub page: usize,
+    /// The most bytes of annotations on a page of referrers.
+    pub referrers_bytes: usize,
+    /// The largest blob, in bytes.
+    pub blob: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            manifest: ManifestLimits::default(),
+            tags_per_push: 100,
+            page: 1_000,
+            referrers_bytes: 4 << 20,
+            blob: 1 << 40,
+        }
+    }
+}
+
+/// The times that govern when unused things go.
+#[derive(Clone, Copy, Debug)]
+pub struct Lifetimes {
+    /// How long a blob that no manifest needs is kept.
+    pub grace: Duration,
+    /// How long an upload may rest.
+    pub upload_idle: Duration,
+    /// How long an upload may take in all.
+    pub upload_age: Duration,
+    /// How long an object that no metadata knows is kept: its commit may be under way.
+    pub orphan: Duration,
+}
+
+impl Default for Lifetimes {
+    fn default() -> Self {
+        const HOUR: u64 = 3_600;
+        Self {
+            grace: Duration::from_secs(24 * HOUR),
+            upload_idle: Duration::from_secs(24 * HOUR),
+            upload_age: Duration::from_secs(7 * 24 * HOUR),
+            orphan: Duration::from_secs(HOUR),
+        }
+    }
+}
+
+/// The registry.
+pub struct Registry {
+    meta: Arc<dyn MetaStore>,
+    blobs: Arc<dyn BlobStore>,
+    limits: Limits,
+    lifetimes: Lifetimes,
+    usage: usage::Usage,
+    collecting: tokio::sync::Mutex<()>,
+}
+
+impl Registry {
+    /// A registry on these stores.
+    pub fn new(
+        meta: Arc<dyn MetaStore>,
+        blobs: Arc<dyn BlobStore>,
+        limits: Limits,
+        lifetimes: Lifetimes,
+    ) -> Self {
+        Self {
+            meta,
+            blobs,
+            limits,
+            lifetimes,
+            usage: usage::Usage::default(),
+            collecting: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    /// The bounds in force.
+    pub const fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The times in force.
+    pub const fn lifetimes(&self) -> &Lifetimes {
+        &self.lifetimes
+    }
+
+    /// The metadata, for what only reads it.
+    pub fn meta(&self) -> &dyn MetaStore {
+        &*self.meta
+    }
+}
+
+/// The repository that a grant for `action` is about.
+///
+/// A grant for something else is a mistake in the house, and is refused all the same.
+fn granted(grant: &Grant, action: Action) -> Result<&RepoName, RegistryError> {
+    let repository = grant.repository().filter(|_| grant.action() == action);
+    repository.ok_or(RegistryError::WrongGrant { needed: action, given: grant.action() })
+}
+
+/// Who stands behind a grant, as events remember it.
+fn origin(grant: &Grant) -> Origin {
+    let context = grant.context();
+    Origin {
+        actor: grant.actor().to_string(),
+        address: context.address,
+        agent: context.agent.clone(),
+        request: context.request.clone(),
+    }
+}

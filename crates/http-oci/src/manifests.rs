@@ -1,0 +1,129 @@
+//! Manifests: end-3, end-7 and end-9.
+
+use access::Action;
+use http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderValue, WARNING};
+use http::{Response, StatusCode};
+use http_kit::{Body, ByteRange, Error, RequestBody, Validators};
+use oci::{MediaType, Reference, RepoName, Tag, types};
+use registry::PushedManifest;
+
+use crate::edge::Call;
+use crate::error::{Code, WireError};
+use crate::reply::{self, DOCKER_CONTENT_DIGEST, OCI_SUBJECT, OCI_TAG};
+
+/// A digest never means anything else.
+const IMMUTABLE: &str = "max-age=31536000, immutable";
+/// A tag may have moved: ask again, an `ETag` makes it cheap.
+const REVALIDATE: &str = "no-cache";
+
+pub(crate) async fn get(
+    call: &Call<'_>,
+    repository: &RepoName,
+    reference: &Reference,
+) -> Result<Response<Body>, WireError> {
+    let grant = call.grant(Action::Pull, repository)?;
+    let record = call.registry.manifest(&grant, reference).await?;
+    let etag = reply::etag(&record.digest);
+    let validators = Validators { etag: etag.as_ref(), modified: None };
+    let total = record.bytes.len() as u64;
+    let range = match validators.range_applies(call.headers) {
+        true => ByteRange::of(call.headers, total),
+        false => ByteRange::Whole,
+    };
+    let (status, body) = match (reply::precondition(call, &validators), range) {
+        (Some(status), _) => (status, None),
+        (None, ByteRange::Whole) => (StatusCode::OK, Some(record.bytes)),
+        (None, ByteRange::Part { offset, len }) => {
+            // Both lie within the bytes in memory, so they fit a usize.
+            let (start, len) = (offset as usize, len as usize);
+            (StatusCode::PARTIAL_CONTENT, Some(record.bytes.slice(start..start + len)))
+        }
+        (None, ByteRange::Unsatisfiable) => (StatusCode::RANGE_NOT_SATISFIABLE, None),
+    };
+    let length = body.as_ref().map(|bytes| bytes.len() as u64);
+    let body = body.filter(|_| !call.is_head()).map_or_else(Body::empty, Body::full);
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    let caching = if matches!(reference, Reference::Digest(_)) { IMMUTABLE } else { REVALIDATE };
+    reply::set_content(headers, call, &record.digest, etag.as_ref(), caching);
+    headers.insert(CONTENT_TYPE, reply::value(record.media_type.as_str()));
+    if let Some(length) = length {
+        headers.insert(CONTENT_LENGTH, length.into());
+    }
+    if let Some(range) = range.content_range(total).filter(|_| status != StatusCode::NOT_MODIFIED) {
+        headers.insert(CONTENT_RANGE, range);
+    }
+    Ok(response)
+}
+
+pub(crate) async fn put(
+    call: &Call<'_>,
+    repository: &RepoName,
+    reference: &Reference,
+    tags: &[Tag],
+    body: RequestBody,
+) -> Result<Response<Body>, WireError> {
+    let grant = call.grant(Action::Push, repository)?;
+    let media_type = media_type(call)?;
+    let limit = call.registry.limits().manifest.size as u64;
+    let bytes = body.read_all(limit).await.map_err(unread)?;
+    let pushed = call.registry.push_manifest(&grant, reference, tags, media_type.as_ref(), bytes).await?;
+    let mut response = created(call, repository, reference, &pushed);
+    if media_type.is_some_and(|media_type| media_type.as_str() == types::OCI_ARTIFACT) {
+        let warning =
+            r#"299 - "the OCI artifact manifest is deprecated: use an image manifest with artifactType""#;
+        response.headers_mut().insert(WARNING, HeaderValue::from_static(warning));
+    }
+    Ok(response)
+}
+
+fn created(
+    call: &Call<'_>,
+    repository: &RepoName,
+    reference: &Reference,
+    pushed: &PushedManifest,
+) -> Response<Body> {
+    let mut response = reply::empty(StatusCode::CREATED);
+    let headers = response.headers_mut();
+    reply::set_location(headers, call, repository, &format!("manifests/{reference}"));
+    headers.insert(DOCKER_CONTENT_DIGEST, reply::value(&pushed.digest.to_string()));
+    if let Some(subject) = pushed.subject {
+        headers.insert(OCI_SUBJECT, reply::value(&subject.to_string()));
+    }
+    if matches!(reference, Reference::Digest(_)) {
+        for tag in &pushed.tags {
+            headers.append(OCI_TAG, reply::value(tag.as_str()));
+        }
+    }
+    response
+}
+
+pub(crate) async fn delete(
+    call: &Call<'_>,
+    repository: &RepoName,
+    reference: &Reference,
+) -> Result<Response<Body>, WireError> {
+    let grant = call.grant(Action::Delete, repository)?;
+    call.registry.delete_manifest(&grant, reference).await?;
+    Ok(reply::empty(StatusCode::ACCEPTED))
+}
+
+/// The media type that the client says the manifest has; none where it says nothing in particular.
+fn media_type(call: &Call<'_>) -> Result<Option<MediaType>, WireError> {
+    let Some(header) = call.headers.get(CONTENT_TYPE) else { return Ok(None) };
+    let invalid = |message: String| WireError::new(StatusCode::BAD_REQUEST, Code::ManifestInvalid, message);
+    let text = header.to_str().map_err(|_| invalid("the Content-Type is not printable ASCII".into()))?;
+    let media_type = MediaType::from_content_type(text).map_err(|error| invalid(error.to_string()))?;
+    let generic = ["application/json", "application/octet-stream"].contains(&media_type.as_str());
+    Ok(Some(media_type).filter(|_| !generic))
+}
+
+fn unread(error: Error) -> WireError {
+    let (status, code) = match &error {
+        Error::BodyTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, Code::SizeInvalid),
+        Error::BodyTooSlow { .. } => (StatusCode::REQUEST_TIMEOUT, Code::ManifestInvalid),
+        _ => (StatusCode::BAD_REQUEST, Code::ManifestInvalid),
+    };
+    WireError::new(status, code, error.to_string())
+}

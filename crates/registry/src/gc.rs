@@ -1,0 +1,278 @@
+//! Garbage collection: online, in small steps, never stopping anybody.
+//!
+//! A blob that no manifest of a repository needs keeps its link for a grace time; then the link goes. A blob
+//! without links is deletable, then condemned: from that commit on no push can revive it, a push of the same
+//! content stores a new object. Only then is the object deleted, when nobody can be reading it any more, and at
+//! last its row. A crash between any two steps leaves a state from which the next run goes on.
+
+use std::time::{Duration, Instant};
+
+use access::{Action, Grant};
+use blob::{BlobId, BlobKey, BlobStat};
+use meta::{Batch, Effect, Garbage, StoredBlob, Timestamp, Write};
+use oci::{Digest, RepoName};
+
+use crate::{Registry, RegistryError, origin};
+
+/// How many rows one step takes: a push that comes meanwhile waits for no more than that.
+const STEP: usize = 100;
+
+/// Up to where all objects are known to have metadata.
+const SWEPT: &str = "gc.swept";
+
+/// How to collect.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct GcOptions {
+    /// Instead of the configured grace.
+    pub grace: Option<Duration>,
+    /// Only tell what would go.
+    pub dry_run: bool,
+}
+
+/// One thing that went, or would go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GcItem {
+    /// A repository let go of a blob.
+    Link {
+        /// The repository.
+        repository: RepoName,
+        /// The blob.
+        digest: Digest,
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// A blob that no repository holds was deleted.
+    Blob {
+        /// Its digest.
+        digest: Digest,
+        /// The object.
+        id: BlobId,
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// An object that no metadata knows was deleted: a crash left it.
+    Orphan {
+        /// The object.
+        id: BlobId,
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// Abandoned uploads were removed.
+    Uploads {
+        /// How many.
+        count: usize,
+    },
+}
+
+/// What a collection did, or would do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GcSummary {
+    /// Links that went.
+    pub links: u64,
+    /// Blobs that were deleted.
+    pub blobs: u64,
+    /// Bytes of deleted blobs and orphans.
+    pub bytes: u64,
+    /// Objects without metadata that were deleted.
+    pub orphans: u64,
+    /// Abandoned uploads that were removed.
+    pub uploads: u64,
+}
+
+/// Is told of each thing as it goes.
+pub(crate) type Report<'a, T> = &'a mut (dyn FnMut(T) + Send);
+
+/// One run: what it was asked, what it has done, and whom it tells.
+struct Run<'a> {
+    registry: &'a Registry,
+    before: Timestamp,
+    summary: GcSummary,
+    report: Report<'a, GcItem>,
+}
+
+impl Registry {
+    /// Collects garbage, or tells what would go. One run at a time.
+    pub async fn collect(
+        &self,
+        grant: &Grant,
+        options: GcOptions,
+        report: Report<'_, GcItem>,
+    ) -> Result<GcSummary, RegistryError> {
+        if grant.action() != Action::Administer {
+            return Err(RegistryError::WrongGrant { needed: Action::Administer, given: grant.action() });
+        }
+        let _one_at_a_time = self.collecting.try_lock().map_err(|_| RegistryError::Collecting)?;
+        let before = self.meta.now().minus(options.grace.unwrap_or(self.lifetimes.grace));
+        let mut run = Run { registry: self, before, summary: GcSummary::default(), report };
+        if options.dry_run {
+            run.foretell().await?;
+        } else {
+            run.expire_uploads().await?;
+            run.expire_links(grant).await?;
+            run.condemn(grant).await?;
+            run.delete_condemned(grant).await?;
+        }
+        run.sweep(grant, options.dry_run).await?;
+        Ok(run.summary)
+    }
+}
+
+impl Run<'_> {
+    fn tell(&mut self, item: GcItem) {
+        match &item {
+            GcItem::Link { .. } => self.summary.links += 1,
+            GcItem::Blob { size, .. } => {
+                self.summary.blobs += 1;
+                self.summary.bytes += size;
+            }
+            GcItem::Orphan { size, .. } => {
+                self.summary.orphans += 1;
+                self.summary.bytes += size;
+            }
+            GcItem::Uploads { count } => self.summary.uploads += *count as u64,
+        }
+        (self.report)(item);
+    }
+
+    async fn foretell(&mut self) -> Result<(), RegistryError> {
+        let mut skip = 0;
+        loop {
+            let page = self.registry.meta.garbage(self.before, skip, STEP).await?;
+            let count = page.len();
+            for garbage in page {
+                self.tell(match garbage {
+                    Garbage::Link { repository, digest, size, .. } => {
+                        GcItem::Link { repository, digest, size }
+                    }
+                    Garbage::Blob { digest, id, size } => GcItem::Blob { digest, id, size },
+                });
+            }
+            if count < STEP {
+                return self.tell_uploads(true).await;
+            }
+            skip += count;
+        }
+    }
+
+    async fn expire_uploads(&mut self) -> Result<(), RegistryError> {
+        self.tell_uploads(false).await
+    }
+
+    async fn tell_uploads(&mut self, dry_run: bool) -> Result<(), RegistryError> {
+        let times = &self.registry.lifetimes;
+        let expired = self.registry.blobs.expire(times.upload_idle, times.upload_age, dry_run).await;
+        let count = expired.map_err(RegistryError::Blobs)?;
+        if count > 0 {
+            self.tell(GcItem::Uploads { count });
+        }
+        Ok(())
+    }
+
+    async fn expire_links(&mut self, grant: &Grant) -> Result<(), RegistryError> {
+        loop {
+            let started = Instant::now();
+            let write = Write::ExpireLinks { before: self.before, limit: STEP };
+            let committed = self.registry.meta.commit(Batch::of(origin(grant), write)).await?;
+            let Some(Effect::Expired { links }) = committed.effects.into_iter().next() else { return Ok(()) };
+            if links.is_empty() {
+                return Ok(());
+            }
+            for (repository, digest, size) in links {
+                self.tell(GcItem::Link { repository, digest, size });
+            }
+            rest(started).await;
+        }
+    }
+
+    async fn condemn(&mut self, grant: &Grant) -> Result<(), RegistryError> {
+        loop {
+            let started = Instant::now();
+            let write = Write::Condemn { before: self.before, limit: STEP };
+            let committed = self.registry.meta.commit(Batch::of(origin(grant), write)).await?;
+            let Some(Effect::Condemned { blobs }) = committed.effects.into_iter().next() else {
+                return Ok(());
+            };
+            if blobs.is_empty() {
+                return Ok(());
+            }
+            rest(started).await;
+        }
+    }
+
+    async fn delete_condemned(&mut self, grant: &Grant) -> Result<(), RegistryError> {
+        let registry = self.registry;
+        loop {
+            let started = Instant::now();
+            let drained = registry.meta.now().minus(registry.blobs.drain());
+            let page = registry.meta.condemned(drained, STEP).await?;
+            if page.is_empty() {
+                return Ok(());
+            }
+            let ids: Vec<BlobId> = page.iter().map(|blob| blob.id).collect();
+            let keys: Vec<BlobKey> = ids.iter().copied().map(BlobKey::Blob).collect();
+            registry.blobs.delete(keys).await.map_err(RegistryError::Blobs)?;
+            registry.meta.commit(Batch::of(origin(grant), Write::Forget { ids })).await?;
+            for StoredBlob { id, digest, size } in page {
+                self.tell(GcItem::Blob { digest, id, size });
+            }
+            rest(started).await;
+        }
+    }
+
+    /// Looks for objects that no metadata knows among those that came since the last sweep.
+    ///
+    /// An id is as old as its upload: what is older than an upload may get is swept once and for all.
+    async fn sweep(&mut self, grant: &Grant, dry_run: bool) -> Result<(), RegistryError> {
+        let registry = self.registry;
+        let now = registry.meta.now();
+        let settled = now.minus(registry.lifetimes.upload_age).minus(registry.lifetimes.orphan);
+        let mut after = registry.meta.setting(SWEPT).await?.and_then(|text| text.parse::<BlobId>().ok());
+        let mut swept = after;
+        loop {
+            let page = registry.blobs.list(after, STEP).await.map_err(RegistryError::Blobs)?;
+            let Some((last, _)) = page.last() else { break };
+            after = Some(*last);
+            let is_settled =
+                |id: &BlobId| i64::try_from(id.unix_millis()).is_ok_and(|ms| ms * 1_000 < settled.micros());
+            swept = page.iter().map(|(id, _)| *id).filter(is_settled).last().or(swept);
+            self.delete_orphans(page, now, dry_run).await?;
+        }
+        if let Some(swept) = swept.filter(|_| !dry_run) {
+            let write = Write::Setting { name: SWEPT.into(), value: swept.to_string() };
+            registry.meta.commit(Batch::of(origin(grant), write)).await?;
+        }
+        Ok(())
+    }
+
+    async fn delete_orphans(
+        &mut self,
+        page: Vec<(BlobId, BlobStat)>,
+        now: Timestamp,
+        dry_run: bool,
+    ) -> Result<(), RegistryError> {
+        let started = Instant::now();
+        let registry = self.registry;
+        let unknown = registry.meta.unknown(page.iter().map(|(id, _)| *id).collect()).await?;
+        let young = now.minus(registry.lifetimes.orphan);
+        let orphans: Vec<(BlobId, u64)> = page
+            .into_iter()
+            .filter(|(id, stat)| unknown.contains(id) && Timestamp::from(stat.modified) < young)
+            .map(|(id, stat)| (id, stat.size))
+            .collect();
+        if !dry_run && !orphans.is_empty() {
+            let keys = orphans.iter().map(|(id, _)| BlobKey::Blob(*id)).collect();
+            registry.blobs.delete(keys).await.map_err(RegistryError::Blobs)?;
+        }
+        for (id, size) in orphans {
+            tracing::warn!(object = %id, size, dry_run, "a stored object has no metadata: a crash left it");
+            self.tell(GcItem::Orphan { id, size });
+        }
+        rest(started).await;
+        Ok(())
+    }
+}
+
+/// Leaves as much time to others as a step took.
+async fn rest(started: Instant) {
+    tokio::time::sleep(started.elapsed().min(Duration::from_millis(100))).await;
+}

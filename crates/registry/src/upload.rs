@@ -1,0 +1,166 @@
+//! Uploads, mounts, and deleting blobs.
+
+use std::io;
+use std::pin::Pin;
+
+use access::{Action, Grant, Listing};
+use blob::{Open, Stage, Staged, UploadId};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+use meta::{Batch, Condition, Effect, MetaError, NewBlob, Write};
+use oci::{Algorithm, Digest, RepoName};
+
+use crate::error::staging;
+use crate::tags::visible;
+use crate::{Registry, RegistryError, granted, origin};
+
+/// The bytes of a request, as they arrive.
+pub type BodyStream<'a> = Pin<&'a mut (dyn Stream<Item = io::Result<Bytes>> + Send)>;
+
+/// Where a blob may be mounted from.
+pub enum MountFrom<'a> {
+    /// From a repository that the caller may pull from.
+    Repository(&'a Grant),
+    /// From any repository that the caller may see.
+    Anywhere(&'a Listing),
+}
+
+/// An upload that this request has to itself. Dropping it leaves the upload to be resumed.
+pub struct Upload {
+    id: UploadId,
+    repository: RepoName,
+    stage: Box<dyn Stage>,
+    largest: u64,
+}
+
+impl Registry {
+    /// Starts an upload. The bytes are hashed with `algorithm` while they arrive; another digest at the end is
+    /// verified by reading them once more.
+    pub async fn start_upload(&self, grant: &Grant, algorithm: Algorithm) -> Result<Upload, RegistryError> {
+        self.open_upload(grant, UploadId::random(), Open::New(algorithm)).await
+    }
+
+    /// Takes an upload up again.
+    pub async fn resume_upload(&self, grant: &Grant, id: UploadId) -> Result<Upload, RegistryError> {
+        self.open_upload(grant, id, Open::Resume).await
+    }
+
+    async fn open_upload(&self, grant: &Grant, id: UploadId, open: Open) -> Result<Upload, RegistryError> {
+        let repository = granted(grant, Action::Push)?.clone();
+        let stage = self.blobs.stage(id, repository.as_str(), open).await;
+        let stage = stage.map_err(|error| staging(error, &repository))?;
+        Ok(Upload { id, repository, stage, largest: self.limits.blob })
+    }
+
+    /// Ends an upload: its bytes are verified, durable, and a blob of the repository.
+    pub async fn finish_upload(
+        &self,
+        grant: &Grant,
+        upload: Upload,
+        digest: Digest,
+    ) -> Result<(), RegistryError> {
+        let repository = granted(grant, Action::Push)?;
+        let staged = upload.stage.commit(digest).await.map_err(|error| staging(error, repository))?;
+        let Staged { id, size } = staged;
+        let write = Write::Blob { repository: repository.clone(), blob: NewBlob { digest, size, id } };
+        // Where this fails the object is an orphan, which the next collection finds.
+        self.meta.commit(Batch::of(origin(grant), write)).await?;
+        Ok(())
+    }
+
+    /// Makes a blob that is stored already a blob of the granted repository, too. `false` where the caller could
+    /// not pull it from where it should come: that looks exactly as if it were not there.
+    pub async fn mount(
+        &self,
+        grant: &Grant,
+        digest: &Digest,
+        from: MountFrom<'_>,
+    ) -> Result<bool, RegistryError> {
+        let repository = granted(grant, Action::Push)?;
+        let source = match from {
+            MountFrom::Repository(source) => Some(granted(source, Action::Pull)?.clone()),
+            MountFrom::Anywhere(listing) => self.meta.holder(digest, &visible(listing)).await?,
+        };
+        let Some(source) = source else { return Ok(false) };
+        let write = Write::Link { repository: repository.clone(), digest: *digest };
+        let batch = Batch::of(origin(grant), write)
+            .when(Condition::BlobsLinked { repository: source, digests: vec![*digest] });
+        match self.meta.commit(batch).await {
+            Ok(committed) => Ok(committed.effects != [Effect::Absent]),
+            Err(MetaError::BlobsMissing(_)) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Takes a blob out of the repository. Refused while a manifest needs it.
+    pub async fn delete_blob(&self, grant: &Grant, digest: &Digest) -> Result<(), RegistryError> {
+        let repository = granted(grant, Action::Delete)?;
+        let batch =
+            Batch::of(origin(grant), Write::Unlink { repository: repository.clone(), digest: *digest })
+                .when(Condition::BlobUnreferenced { repository: repository.clone(), digest: *digest });
+        match self.meta.commit(batch).await {
+            Ok(committed) if committed.effects == [Effect::Absent] => {
+                Err(RegistryError::BlobUnknown { repository: repository.clone(), digest: *digest })
+            }
+            Ok(_) => Ok(()),
+            Err(MetaError::Conflict(_)) => {
+                Err(RegistryError::BlobInUse { repository: repository.clone(), digest: *digest })
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Upload {
+    /// The id that its client knows it by.
+    pub const fn id(&self) -> UploadId {
+        self.id
+    }
+
+    /// How many bytes it has.
+    pub fn length(&self) -> u64 {
+        self.stage.len()
+    }
+
+    /// Takes in a body. With `start`, the body must begin there; with `length`, it must have that many bytes.
+    ///
+    /// What arrived before a body broke off is kept, and can be gone on from.
+    pub async fn receive(
+        &mut self,
+        start: Option<u64>,
+        length: Option<u64>,
+        mut body: BodyStream<'_>,
+    ) -> Result<(), RegistryError> {
+        let before = self.length();
+        if let Some(given) = start.filter(|given| *given != before) {
+            return Err(RegistryError::RangeInvalid { given, length: before });
+        }
+        if length.is_some_and(|length| before.saturating_add(length) > self.largest) {
+            return Err(RegistryError::BlobTooLarge(self.largest));
+        }
+        let received = self.take_in(&mut body).await;
+        self.stage.settle().await.map_err(|error| staging(error, &self.repository))?;
+        received?;
+        let actual = self.length() - before;
+        match length.filter(|expected| *expected != actual) {
+            Some(expected) => Err(RegistryError::SizeInvalid { expected, actual }),
+            None => Ok(()),
+        }
+    }
+
+    async fn take_in(&mut self, body: &mut BodyStream<'_>) -> Result<(), RegistryError> {
+        while let Some(bytes) = body.next().await {
+            let bytes = bytes.map_err(RegistryError::Body)?;
+            if self.length().saturating_add(bytes.len() as u64) > self.largest {
+                return Err(RegistryError::BlobTooLarge(self.largest));
+            }
+            self.stage.append(bytes).await.map_err(|error| staging(error, &self.repository))?;
+        }
+        Ok(())
+    }
+
+    /// Ends the upload and removes its bytes.
+    pub async fn cancel(self) -> Result<(), RegistryError> {
+        self.stage.abort().await.map_err(|error| staging(error, &self.repository))
+    }
+}
