@@ -1,5 +1,112 @@
-//! bench
-use anyhow::Result;
-pub fn run(_args: &[String]) -> Result<()> {
-    Ok(())
+//! `cargo xtask bench`: Wharf beside its rivals, interleaved in one run, on this machine.
+//!
+//! CPU time of the server for each request or byte decides, since on a small machine the load generator
+//! shares the cores; throughput is reported beside it. Every figure is a median over interleaved pairs with
+//! its 95 % interval. The configurations of all servers lie in `config/`.
+
+mod client;
+mod context;
+mod load;
+mod pairs;
+mod payload;
+mod process;
+mod reads;
+mod receiver;
+mod report;
+mod server;
+mod stats;
+mod writes;
+
+use crate::tools::{self, Purpose};
+use anyhow::{Context as _, Result, bail, ensure};
+use context::{Context, Options};
+use report::Section;
+use server::{Kind, Programs};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+const USAGE: &str = "\
+usage: cargo xtask bench [options]
+
+  --only NAME[,NAME]   run these benchmarks only
+  --pairs N            interleaved pairs of each comparison (20)
+  --quick              few pairs, small stores: shows that everything runs, measures nothing worth quoting
+  --subject NAME       judge another server than wharf
+";
+
+/// A benchmark: its name, and what runs it.
+type Bench = (&'static str, fn(&Context) -> Result<Section>);
+
+const BENCHES: &[Bench] = &[
+    ("self-check", reads::self_check),
+    ("blob-get", reads::blobs),
+    ("manifest-get", reads::manifests),
+    ("push-64m", writes::large),
+    ("push-4k", writes::small),
+];
+
+/// Runs the chore.
+pub fn run(args: &[String]) -> Result<()> {
+    if cfg!(debug_assertions) {
+        return run_optimised(args);
+    }
+    if args.first().is_some_and(|arg| arg == receiver::COMMAND) {
+        return receiver::run(&args[1..]);
+    }
+    let options = parse(args)?;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the workspace")?;
+    let programs =
+        Programs { wharf: root.join("target/release/wharf"), tools: tools::install(Purpose::Bench)? };
+    if options.subject == Kind::Wharf {
+        tools::run(cargo().current_dir(root).args(["build", "--release", "--package", "wharf"]))?;
+    }
+    let context = Context { options, programs, output: root.join("target/bench") };
+    context::remove(&context.output.join("data"))?;
+    let mut sections = Vec::new();
+    for (name, bench) in wanted(&context.options) {
+        eprintln!("xtask bench: {name}");
+        sections.push(bench(&context).with_context(|| format!("benchmark {name}"))?);
+    }
+    let command = format!("cargo xtask bench {}", args.join(" "));
+    report::publish(&context, command.trim_end(), &sections)
+}
+
+/// A load generator that is not optimised would measure itself.
+fn run_optimised(args: &[String]) -> Result<()> {
+    let mut command = cargo();
+    command.args(["run", "--quiet", "--release", "--package", "xtask", "--", "bench"]).args(args);
+    bail!("cannot start cargo: {}", command.exec())
+}
+
+fn cargo() -> Command {
+    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+fn wanted(options: &Options) -> impl Iterator<Item = &'static Bench> {
+    let only = &options.only;
+    BENCHES.iter().filter(|(name, _)| only.is_empty() || only.iter().any(|one| one == name))
+}
+
+fn parse(args: &[String]) -> Result<Options> {
+    let mut options = Options { pairs: 0, quick: false, only: Vec::new(), subject: Kind::Wharf };
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        let mut value = || args.next().with_context(|| format!("{arg} needs a value\n{USAGE}"));
+        match arg.as_str() {
+            "--quick" => options.quick = true,
+            "--pairs" => options.pairs = value()?.parse().context("--pairs needs a number")?,
+            "--only" => options.only = value()?.split(',').map(str::to_owned).collect(),
+            "--subject" => options.subject = Kind::from_name(value()?)?,
+            _ => bail!("unknown option {arg}\n{USAGE}"),
+        }
+    }
+    if options.pairs == 0 {
+        options.pairs = if options.quick { 3 } else { 20 };
+    }
+    for only in &options.only {
+        let names = BENCHES.iter().map(|(name, _)| *name).collect::<Vec<_>>();
+        ensure!(names.contains(&only.as_str()), "no benchmark {only}; there are {}", names.join(", "));
+    }
+    Ok(options)
 }
