@@ -1,0 +1,207 @@
+//! The file of an upload while somebody writes to it. All of this runs in the blocking pool.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use blob::{BlobError, BlobKey, Staged};
+use bytes::Bytes;
+use oci::{Algorithm, Digest, Hasher};
+
+use crate::failed;
+use crate::folders::Folders;
+use crate::sessions::{Lease, Progress, Turn};
+
+/// How much is read at once where a file has to be read again.
+const READ: usize = 256 * 1024;
+
+/// An upload's bytes on their way to the disk. Dropping it leaves the upload to be resumed.
+pub(crate) struct Spool {
+    folders: Arc<Folders>,
+    path: PathBuf,
+    /// Opened by the first write: an upload that is only asked about needs no file.
+    file: Option<File>,
+    /// Whether the upload has a file. A new one gets it with its first write, so that one which comes whole in a
+    /// single request costs one trip to the blocking pool.
+    exists: bool,
+    written: u64,
+    /// The hash of what is written.
+    hasher: Hasher,
+    /// Whether `written` and `hasher` are what is in the file.
+    intact: bool,
+    ended: bool,
+    /// Dropped last: from then on somebody else may open the file.
+    lease: Lease,
+}
+
+impl Spool {
+    /// For a new upload.
+    pub fn new(folders: Arc<Folders>, lease: Lease) -> Self {
+        let hasher = Hasher::new(lease.name().algorithm);
+        let mut spool = Self::resume(folders, lease, Progress { written: 0, hasher });
+        spool.exists = false;
+        spool
+    }
+
+    /// For an upload of which all is known.
+    pub fn resume(folders: Arc<Folders>, lease: Lease, progress: Progress) -> Self {
+        let Progress { written, hasher } = progress;
+        let path = folders.upload(lease.name());
+        Self { folders, path, file: None, exists: true, written, hasher, intact: true, ended: false, lease }
+    }
+
+    /// For an upload of which there is only the file: reads it to see how far it came.
+    pub fn recover(folders: Arc<Folders>, lease: Lease) -> Result<Self, BlobError> {
+        let mut spool = Self::new(folders, lease);
+        spool.exists = true;
+        spool.intact = false;
+        // A power cut may have kept a commit's new name without losing the old one. The object is not ours to
+        // change any more.
+        let object = spool.folders.object(spool.key());
+        if object.try_exists().map_err(|error| failed("looking for", &object, error))? {
+            spool.discard()?;
+            return Err(BlobError::NoUpload);
+        }
+        let file = spool.open()?;
+        let (hasher, written) = hash(&file, spool.lease.name().algorithm)
+            .map_err(|error| failed("reading the upload", &spool.path, error))?;
+        (spool.file, spool.hasher, spool.written, spool.intact) = (Some(file), hasher, written, true);
+        Ok(spool)
+    }
+
+    /// Which lease of the upload it holds.
+    pub fn turn(&self) -> Turn {
+        self.lease.turn()
+    }
+
+    /// How many bytes are written.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Whether there is a file, so that the upload is found again after a restart.
+    pub fn exists(&self) -> bool {
+        self.exists
+    }
+
+    /// Writes and hashes bytes. If that fails, the upload is as long as before or as far as whole pieces came.
+    pub fn append(&mut self, pieces: &[Bytes]) -> Result<(), BlobError> {
+        let file = match self.file.take() {
+            Some(file) => file,
+            None => self.open()?,
+        };
+        let outcome = pieces.iter().try_for_each(|piece| self.append_piece(&file, piece));
+        self.file = Some(file);
+        outcome.map_err(|error| failed("writing the upload", &self.path, error))
+    }
+
+    fn append_piece(&mut self, file: &File, piece: &[u8]) -> io::Result<()> {
+        self.intact = false;
+        let outcome = file.write_all_at(piece, self.written);
+        if outcome.is_ok() {
+            self.hasher.update(piece);
+            self.written += piece.len() as u64;
+            self.intact = true;
+        } else {
+            // Where even this fails, the upload is read again before it goes on.
+            self.intact = file.set_len(self.written).is_ok();
+        }
+        outcome
+    }
+
+    /// Writes the last bytes and makes the upload the object that it was meant to be, if that is `expected`.
+    pub fn commit(mut self, pieces: &[Bytes], expected: Digest) -> Result<Staged, BlobError> {
+        self.append(pieces)?;
+        let size = self.written;
+        let actual = self.digest(expected.algorithm())?;
+        if actual != expected {
+            // What cannot be removed now expires after the next start; the mismatch is what must be told.
+            let _ = self.discard();
+            return Err(BlobError::Mismatch { expected, actual, size });
+        }
+        // Named before it is flushed: the flush of the file then covers the new name as well on file systems
+        // with a journal, and nobody can meet the object early, for no metadata knows it.
+        self.folders.place(&self.path, self.key()).map_err(|error| failed("naming", &self.path, error))?;
+        self.ended = true;
+        self.sync()?;
+        Ok(Staged { id: self.lease.name().blob, size })
+    }
+
+    /// Makes the object durable. After a failure the kernel may have dropped the bytes that it could not write, so
+    /// there is nothing to try again with.
+    fn sync(&self) -> Result<(), BlobError> {
+        let bytes = self.file.as_ref().map_or(Ok(()), File::sync_data);
+        bytes.and_then(|()| self.folders.sync(self.key())).map_err(|error| {
+            // What cannot be removed is an object that nothing refers to.
+            let _ = self.folders.remove(&[self.key()]);
+            failed("flushing", &self.folders.object(self.key()), error)
+        })
+    }
+
+    /// Ends the upload and removes its bytes.
+    pub fn discard(&mut self) -> Result<(), BlobError> {
+        self.ended = true;
+        if self.exists { self.folders.remove_staged(self.lease.name()) } else { Ok(()) }
+    }
+
+    fn digest(&self, algorithm: Algorithm) -> Result<Digest, BlobError> {
+        match &self.file {
+            Some(file) if algorithm != self.hasher.algorithm() => {
+                let hashed = hash(file, algorithm);
+                hashed
+                    .map(|(hasher, _)| hasher.finish())
+                    .map_err(|error| failed("reading", &self.path, error))
+            }
+            _ => Ok(self.hasher.clone().finish()),
+        }
+    }
+
+    fn open(&mut self) -> Result<File, BlobError> {
+        let new = !self.exists;
+        let opened = OpenOptions::new().read(true).write(true).create_new(new).mode(0o600).open(&self.path);
+        match opened {
+            Ok(file) => {
+                self.exists = true;
+                Ok(file)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !new => {
+                self.ended = true;
+                Err(BlobError::NoUpload)
+            }
+            Err(error) => Err(failed("opening the upload", &self.path, error)),
+        }
+    }
+
+    fn key(&self) -> BlobKey {
+        self.lease.name().blob.into()
+    }
+}
+
+impl Drop for Spool {
+    fn drop(&mut self) {
+        if self.ended || !self.exists {
+            self.lease.leave_ended();
+        } else if self.intact {
+            self.lease.leave_warm(Progress { written: self.written, hasher: self.hasher.clone() });
+        }
+    }
+}
+
+/// Reads a file from its beginning to its end.
+fn hash(file: &File, algorithm: Algorithm) -> io::Result<(Hasher, u64)> {
+    let mut buffer = vec![0; READ];
+    let (mut hasher, mut at) = (Hasher::new(algorithm), 0);
+    loop {
+        match file.read_at(&mut buffer, at) {
+            Ok(0) => return Ok((hasher, at)),
+            Ok(length) => {
+                hasher.update(&buffer[..length]);
+                at += length as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}

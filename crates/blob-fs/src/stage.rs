@@ -1,0 +1,172 @@
+//! An upload as its writer holds it: receives on an async worker while the blocking pool hashes and writes.
+
+use std::mem;
+use std::sync::Arc;
+
+use blob::{BlobError, Stage, Staged};
+use bytes::Bytes;
+use futures_util::future::{BoxFuture, FutureExt};
+use oci::Digest;
+use tokio::runtime::Handle;
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use crate::blocking;
+use crate::gather::{Budget, Gather};
+use crate::sessions::{Sessions, Turn};
+use crate::spool::Spool;
+
+/// The one stage of an upload.
+pub(crate) struct FsStage {
+    turn: Turn,
+    sessions: Arc<Sessions>,
+    work: Work,
+    gather: Gather,
+    length: u64,
+}
+
+/// Where the file of the upload is.
+enum Work {
+    /// Here.
+    Idle(Box<Spool>),
+    /// With a thread that writes.
+    Running(JoinHandle<(Box<Spool>, Result<(), BlobError>)>),
+    /// Nowhere: the upload has ended, or its writing thread has panicked.
+    Over,
+}
+
+impl FsStage {
+    /// A stage over an upload's file.
+    pub fn new(spool: Box<Spool>, sessions: Arc<Sessions>, budget: Arc<Budget>) -> Self {
+        let (turn, length) = (spool.turn(), spool.written());
+        Self { turn, sessions, work: Work::Idle(spool), gather: Gather::new(budget), length }
+    }
+
+    /// Waits for the thread that writes, if there is one. After a failure the stage is as long as what is written.
+    async fn rest(&mut self) -> Result<(), BlobError> {
+        let Work::Running(job) = &mut self.work else { return Ok(()) };
+        match job.await {
+            Ok((spool, outcome)) => {
+                if outcome.is_err() {
+                    self.gather.take();
+                    self.length = spool.written();
+                }
+                self.work = Work::Idle(spool);
+                outcome
+            }
+            Err(_) => {
+                self.work = Work::Over;
+                Err(BlobError::NoUpload)
+            }
+        }
+    }
+
+    /// Takes the file, to hand it on.
+    async fn spool(&mut self) -> Result<Box<Spool>, BlobError> {
+        self.rest().await?;
+        match mem::replace(&mut self.work, Work::Over) {
+            Work::Idle(spool) => Ok(spool),
+            Work::Running(_) | Work::Over => Err(BlobError::NoUpload),
+        }
+    }
+
+    /// Lets a thread write what has been gathered.
+    async fn write(&mut self) -> Result<(), BlobError> {
+        let mut spool = self.spool().await?;
+        let gathered = self.gather.take();
+        self.work = Work::Running(spawn_blocking(move || {
+            let outcome = spool.append(gathered.pieces());
+            (spool, outcome)
+        }));
+        Ok(())
+    }
+}
+
+impl Stage for FsStage {
+    fn len(&self) -> u64 {
+        self.length
+    }
+
+    fn append(&mut self, bytes: Bytes) -> BoxFuture<'_, Result<(), BlobError>> {
+        async move {
+            self.length += bytes.len() as u64;
+            self.gather.push(bytes);
+            if self.gather.is_full() { self.write().await } else { Ok(()) }
+        }
+        .boxed()
+    }
+
+    fn settle(&mut self) -> BoxFuture<'_, Result<(), BlobError>> {
+        async move {
+            self.rest().await?;
+            let settled = match &self.work {
+                Work::Idle(spool) => spool.exists() && self.gather.is_empty(),
+                Work::Running(_) | Work::Over => false,
+            };
+            if !settled {
+                self.write().await?;
+            }
+            self.rest().await
+        }
+        .boxed()
+    }
+
+    fn commit(mut self: Box<Self>, expected: Digest) -> BoxFuture<'static, Result<Staged, BlobError>> {
+        async move {
+            let spool = self.spool().await?;
+            let gathered = self.gather.take();
+            blocking(move || spool.commit(gathered.pieces(), expected)).await
+        }
+        .boxed()
+    }
+
+    fn abort(mut self: Box<Self>) -> BoxFuture<'static, Result<(), BlobError>> {
+        async move {
+            // A write that failed is no reason to keep what is to go.
+            let spool = match self.spool().await {
+                Ok(spool) => Ok(spool),
+                Err(_) => self.spool().await,
+            };
+            let mut spool = spool?;
+            blocking(move || spool.discard()).await
+        }
+        .boxed()
+    }
+}
+
+impl Drop for FsStage {
+    /// Sees to it that what has arrived is written, though nobody waits for it: a client that lost its connection
+    /// goes on from there.
+    fn drop(&mut self) {
+        let gathered = self.gather.take();
+        match mem::replace(&mut self.work, Work::Over) {
+            Work::Idle(spool) if spool.exists() && gathered.is_empty() => drop(spool),
+            Work::Idle(spool) => {
+                self.sessions.leaving(self.turn);
+                finish(spool, gathered);
+            }
+            Work::Running(job) => {
+                // Before the job is let go: at its end it frees the upload.
+                self.sessions.leaving(self.turn);
+                if let Ok(runtime) = Handle::try_current() {
+                    runtime.spawn(async move {
+                        if let Ok((spool, Ok(()))) = job.await {
+                            finish(spool, gathered);
+                        }
+                    });
+                }
+            }
+            Work::Over => {}
+        }
+    }
+}
+
+/// Writes the last bytes of a stage that is no more.
+fn finish(mut spool: Box<Spool>, gathered: Gather) {
+    // Without a runtime the process is about to end, and the bytes with it.
+    if let Ok(runtime) = Handle::try_current() {
+        runtime.spawn_blocking(move || {
+            // Nobody is left to be told. The upload keeps what was written, and the next writer meets the error.
+            let _ = spool.append(gathered.pieces());
+        });
+    }
+}
