@@ -1,0 +1,104 @@
+//! What all workers share: where the server is, the ledger, and whether the end of the round has begun.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use power_cut::Dice;
+
+use crate::content::Blob;
+use crate::http::{Answer, Http};
+use crate::ledger::Ledger;
+
+/// The repositories that are worked on.
+pub(crate) const REPOSITORIES: [&str; 4] = ["chaos/north", "chaos/east", "chaos/south", "west"];
+/// How many tags each of them has; few, so that workers meet.
+pub(crate) const TAGS: u64 = 8;
+/// Manifests are taken in the form in which they were pushed.
+pub(crate) const ACCEPT: (&str, &str) =
+    ("accept", "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json");
+/// Layers that many images share.
+const SHARED_BLOBS: usize = 40;
+
+/// How long it may take to say that the server was killed.
+const NEWS_OF_DEATH: Duration = Duration::from_millis(300);
+
+/// The worker ends: the server died, or did what a server must not.
+#[derive(Debug)]
+pub struct Stop;
+
+/// One server under test and all that is known of it.
+pub struct Site {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What it acknowledged.
+    pub ledger: Ledger,
+    /// Layers that many images share.
+    pub(crate) shared: Vec<Blob>,
+    ending: AtomicBool,
+}
+
+impl Site {
+    /// A server at this address that holds nothing yet.
+    pub fn new(address: SocketAddr, seed: u64) -> Self {
+        let mut dice = Dice::new(seed);
+        let shared = (0..SHARED_BLOBS).map(|_| Blob::any(&mut dice)).collect();
+        Self { address, ledger: Ledger::default(), shared, ending: AtomicBool::new(false) }
+    }
+
+    /// From now on the server may fail in any way, and nothing that it says counts.
+    pub fn end(&self) {
+        self.ending.store(true, Ordering::SeqCst);
+    }
+
+    /// The server works again.
+    pub fn resume(&self) {
+        self.ending.store(false, Ordering::SeqCst);
+    }
+
+    pub(crate) fn ending(&self) -> bool {
+        self.ending.load(Ordering::SeqCst)
+    }
+
+    /// Notes a fault, unless the server may fail by now.
+    pub(crate) fn fault(&self, fault: impl Into<String>) {
+        if !self.ending() {
+            self.ledger.fault(fault.into());
+        }
+    }
+
+    /// Sends a request. What comes back is an answer that counts: a success, or a refusal with a 4xx status. Anything
+    /// else from a server that is not ending is a fault.
+    pub(crate) fn call(
+        &self,
+        http: &mut Http,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<Answer, Stop> {
+        let answer = http.send(method, path, headers, body);
+        // Asked after the answer came: an answer from after the power cut proves nothing about the disk.
+        if self.ending() {
+            return Err(Stop);
+        }
+        match answer {
+            Ok(answer) if answer.ok() || (400..500).contains(&answer.status) => Ok(answer),
+            Ok(answer) => {
+                self.fault(format!("{method} {path}: {} {}", answer.status, answer.text()));
+                Err(Stop)
+            }
+            Err(error) => {
+                self.suspect(format!("{method} {path}: {error}"));
+                Err(Stop)
+            }
+        }
+    }
+
+    /// Notes a fault unless the server is found to be killed: it breaks its connections a moment before the one who
+    /// killed it can say so.
+    pub(crate) fn suspect(&self, fault: String) {
+        std::thread::sleep(NEWS_OF_DEATH);
+        self.fault(fault);
+    }
+}
