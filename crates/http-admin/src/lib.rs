@@ -1,1 +1,150 @@
-//! http-admin
+//! The administration API, version 1: garbage collection and checks.
+//!
+//! ```text
+//! POST /api/v1/gc      {"grace_seconds": 86400, "dry_run": false}
+//! POST /api/v1/check   {"read": false}
+//! ```
+//!
+//! Both fields may be left out. The answer is a stream of JSON documents, one a line, each with a `type`: things
+//! as they are found, and at the end one `summary` or `error`. docs/admin-api.md describes them for users.
+
+mod lines;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use access::{Action, Actor, Context, Grant, Policy, authorise};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use http_kit::{Body, ConnInfo, Handler, RequestBody};
+use registry::{CheckOptions, GcOptions, Registry};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+/// The longest request, in bytes.
+const REQUEST_MAX: u64 = 64 << 10;
+
+/// How many lines may wait for a slow reader before the work waits, too.
+const WAITING: usize = 256;
+
+/// Answers everything below `/api/v1`.
+pub struct AdminEdge {
+    registry: Arc<Registry>,
+    policy: Arc<dyn Policy>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct GcRequest {
+    grace_seconds: Option<u64>,
+    dry_run: bool,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct CheckRequest {
+    read: bool,
+}
+
+/// An error on its way to a client.
+struct Refusal(StatusCode, String);
+
+impl AdminEdge {
+    /// An edge for a registry under a policy.
+    pub fn new(registry: Arc<Registry>, policy: Arc<dyn Policy>) -> Self {
+        Self { registry, policy }
+    }
+
+    async fn answer(
+        &self,
+        conn: &ConnInfo,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Body>, Refusal> {
+        let path = request.uri().path().to_owned();
+        if !matches!(path.as_str(), "/api/v1/gc" | "/api/v1/check") {
+            return Err(Refusal(
+                StatusCode::NOT_FOUND,
+                "the administration API has /api/v1/gc and /api/v1/check".into(),
+            ));
+        }
+        if *request.method() != Method::POST {
+            return Err(Refusal(StatusCode::METHOD_NOT_ALLOWED, "use POST".into()));
+        }
+        let context = Arc::new(Context { address: conn.peer.ip(), ..Context::default() });
+        let grant = authorise(&*self.policy, &Actor::Anonymous, &context, Action::Administer, None)
+            .map_err(|denied| Refusal(StatusCode::FORBIDDEN, denied.to_string()))?;
+        let body = request.into_body().read_all(REQUEST_MAX).await;
+        let body = body.map_err(|error| Refusal(StatusCode::BAD_REQUEST, error.to_string()))?;
+        match path.as_str() {
+            "/api/v1/gc" => Ok(self.gc(grant, parse(&body)?)),
+            _ => Ok(self.check(grant, parse(&body)?)),
+        }
+    }
+
+    /// The work goes on where the client goes away.
+    fn gc(&self, grant: Grant, request: GcRequest) -> Response<Body> {
+        let (lines, stream) = lines::channel(WAITING);
+        let registry = Arc::clone(&self.registry);
+        let options =
+            GcOptions { grace: request.grace_seconds.map(Duration::from_secs), dry_run: request.dry_run };
+        tokio::spawn(async move {
+            let (report, items) = tokio::sync::mpsc::channel(WAITING);
+            let told = lines.forward(items, lines::gc_item);
+            let (outcome, ()) =
+                futures_util::join!(async { registry.collect(&grant, options, &{ report }).await }, told);
+            lines.end(outcome.map(|summary| lines::gc_summary(&summary, options.dry_run))).await;
+        });
+        streamed(stream)
+    }
+
+    fn check(&self, grant: Grant, request: CheckRequest) -> Response<Body> {
+        let (lines, stream) = lines::channel(WAITING);
+        let registry = Arc::clone(&self.registry);
+        let options = CheckOptions { read: request.read };
+        tokio::spawn(async move {
+            let (report, items) = tokio::sync::mpsc::channel(WAITING);
+            let told = lines.forward(items, lines::check_item);
+            let (outcome, ()) =
+                futures_util::join!(async { registry.check(&grant, options, &{ report }).await }, told);
+            lines.end(outcome.map(|summary| lines::check_summary(&summary))).await;
+        });
+        streamed(stream)
+    }
+}
+
+impl Handler for AdminEdge {
+    fn call(
+        self: Arc<Self>,
+        conn: Arc<ConnInfo>,
+        request: Request<RequestBody>,
+    ) -> BoxFuture<'static, Response<Body>> {
+        Box::pin(async move { self.answer(&conn, request).await.unwrap_or_else(refused) })
+    }
+}
+
+/// An empty request means: all defaults.
+fn parse<T: DeserializeOwned + Default>(body: &Bytes) -> Result<T, Refusal> {
+    if body.is_empty() {
+        return Ok(T::default());
+    }
+    serde_json::from_slice(body)
+        .map_err(|error| Refusal(StatusCode::BAD_REQUEST, format!("the request cannot be read: {error}")))
+}
+
+fn streamed(stream: lines::Lines) -> Response<Body> {
+    let mut response = Response::new(Body::stream(stream.map(Ok), None));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
+    response
+}
+
+fn refused(Refusal(status, message): Refusal) -> Response<Body> {
+    let line = format!("{}\n", json!({"type": "error", "message": message}));
+    let mut response = Response::new(Body::full(line));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
+    response
+}

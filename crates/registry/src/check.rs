@@ -103,7 +103,7 @@ struct Run<'a> {
     registry: &'a Registry,
     grant: &'a Grant,
     summary: CheckSummary,
-    report: Report<'a, CheckItem>,
+    report: &'a Report<CheckItem>,
 }
 
 impl Registry {
@@ -112,14 +112,14 @@ impl Registry {
         &self,
         grant: &Grant,
         options: CheckOptions,
-        report: Report<'_, CheckItem>,
+        report: &Report<CheckItem>,
     ) -> Result<CheckSummary, RegistryError> {
         if grant.action() != Action::Administer {
             return Err(RegistryError::WrongGrant { needed: Action::Administer, given: grant.action() });
         }
         let mut run = Run { registry: self, grant, summary: CheckSummary::default(), report };
         for message in self.meta.self_check().await? {
-            run.tell(CheckItem::Metadata { message });
+            run.tell(CheckItem::Metadata { message }).await;
         }
         run.blobs(options).await?;
         run.manifests().await?;
@@ -130,13 +130,13 @@ impl Registry {
 }
 
 impl Run<'_> {
-    fn tell(&mut self, item: CheckItem) {
+    async fn tell(&mut self, item: CheckItem) {
         if item.is_damage() {
             self.summary.damaged += 1;
         } else {
             self.summary.untidy += 1;
         }
-        (self.report)(item);
+        let _nobody_listens = self.report.send(item).await;
     }
 
     async fn blobs(&mut self, options: CheckOptions) -> Result<(), RegistryError> {
@@ -166,7 +166,7 @@ impl Run<'_> {
             Some(reason) => self.damaged(row, reason).await,
             None if row.damaged => {
                 self.commit(Write::Sound { id: row.id }).await?;
-                self.tell(CheckItem::SoundAgain { digest: row.digest });
+                self.tell(CheckItem::SoundAgain { digest: row.digest }).await;
                 Ok(())
             }
             None => Ok(()),
@@ -206,7 +206,7 @@ impl Run<'_> {
         let repositories = self.registry.meta.holders(&row.digest, HOLDERS).await?;
         self.commit(Write::Damaged { id: row.id }).await?;
         tracing::error!(digest = %row.digest, object = %row.id, "a stored blob {reason}; it is not served until it is pushed again");
-        self.tell(CheckItem::DamagedBlob { digest: row.digest, id: row.id, reason, repositories });
+        self.tell(CheckItem::DamagedBlob { digest: row.digest, id: row.id, reason, repositories }).await;
         Ok(())
     }
 
@@ -219,7 +219,7 @@ impl Run<'_> {
             for ManifestRow { repository, record, .. } in rows {
                 self.summary.manifests += 1;
                 if Digest::of(record.digest.algorithm(), &record.bytes) != record.digest {
-                    self.tell(CheckItem::DamagedManifest { repository, digest: record.digest });
+                    self.tell(CheckItem::DamagedManifest { repository, digest: record.digest }).await;
                 }
             }
         }
@@ -236,7 +236,8 @@ impl Run<'_> {
                     repository: missing.repository,
                     manifest: missing.manifest,
                     digest: missing.blob,
-                });
+                })
+                .await;
             }
             if last {
                 return Ok(());
@@ -252,7 +253,7 @@ impl Run<'_> {
             after = Some(*last);
             let unknown = self.registry.meta.unknown(page.iter().map(|(id, _)| *id).collect()).await?;
             for (id, stat) in page.into_iter().filter(|(id, _)| unknown.contains(id)) {
-                self.tell(CheckItem::Orphan { id, size: stat.size });
+                self.tell(CheckItem::Orphan { id, size: stat.size }).await;
             }
         }
     }

@@ -79,15 +79,15 @@ pub struct GcSummary {
     pub uploads: u64,
 }
 
-/// Is told of each thing as it goes.
-pub(crate) type Report<'a, T> = &'a mut (dyn FnMut(T) + Send);
+/// Is told of each thing as it goes. Where nobody listens any more the run goes on.
+pub type Report<T> = tokio::sync::mpsc::Sender<T>;
 
 /// One run: what it was asked, what it has done, and whom it tells.
 struct Run<'a> {
     registry: &'a Registry,
     before: Timestamp,
     summary: GcSummary,
-    report: Report<'a, GcItem>,
+    report: &'a Report<GcItem>,
 }
 
 impl Registry {
@@ -96,7 +96,7 @@ impl Registry {
         &self,
         grant: &Grant,
         options: GcOptions,
-        report: Report<'_, GcItem>,
+        report: &Report<GcItem>,
     ) -> Result<GcSummary, RegistryError> {
         if grant.action() != Action::Administer {
             return Err(RegistryError::WrongGrant { needed: Action::Administer, given: grant.action() });
@@ -118,7 +118,7 @@ impl Registry {
 }
 
 impl Run<'_> {
-    fn tell(&mut self, item: GcItem) {
+    async fn tell(&mut self, item: GcItem) {
         match &item {
             GcItem::Link { .. } => self.summary.links += 1,
             GcItem::Blob { size, .. } => {
@@ -131,7 +131,7 @@ impl Run<'_> {
             }
             GcItem::Uploads { count } => self.summary.uploads += *count as u64,
         }
-        (self.report)(item);
+        let _nobody_listens = self.report.send(item).await;
     }
 
     async fn foretell(&mut self) -> Result<(), RegistryError> {
@@ -140,12 +140,13 @@ impl Run<'_> {
             let page = self.registry.meta.garbage(self.before, skip, STEP).await?;
             let count = page.len();
             for garbage in page {
-                self.tell(match garbage {
+                let item = match garbage {
                     Garbage::Link { repository, digest, size, .. } => {
                         GcItem::Link { repository, digest, size }
                     }
                     Garbage::Blob { digest, id, size } => GcItem::Blob { digest, id, size },
-                });
+                };
+                self.tell(item).await;
             }
             if count < STEP {
                 return self.tell_uploads(true).await;
@@ -163,7 +164,7 @@ impl Run<'_> {
         let expired = self.registry.blobs.expire(times.upload_idle, times.upload_age, dry_run).await;
         let count = expired.map_err(RegistryError::Blobs)?;
         if count > 0 {
-            self.tell(GcItem::Uploads { count });
+            self.tell(GcItem::Uploads { count }).await;
         }
         Ok(())
     }
@@ -178,7 +179,7 @@ impl Run<'_> {
                 return Ok(());
             }
             for (repository, digest, size) in links {
-                self.tell(GcItem::Link { repository, digest, size });
+                self.tell(GcItem::Link { repository, digest, size }).await;
             }
             rest(started).await;
         }
@@ -213,7 +214,7 @@ impl Run<'_> {
             registry.blobs.delete(keys).await.map_err(RegistryError::Blobs)?;
             registry.meta.commit(Batch::of(origin(grant), Write::Forget { ids })).await?;
             for StoredBlob { id, digest, size } in page {
-                self.tell(GcItem::Blob { digest, id, size });
+                self.tell(GcItem::Blob { digest, id, size }).await;
             }
             rest(started).await;
         }
@@ -234,7 +235,7 @@ impl Run<'_> {
             after = Some(*last);
             let is_settled =
                 |id: &BlobId| i64::try_from(id.unix_millis()).is_ok_and(|ms| ms * 1_000 < settled.micros());
-            swept = page.iter().map(|(id, _)| *id).filter(is_settled).last().or(swept);
+            swept = page.iter().map(|(id, _)| *id).filter(is_settled).next_back().or(swept);
             self.delete_orphans(page, now, dry_run).await?;
         }
         if let Some(swept) = swept.filter(|_| !dry_run) {
@@ -265,7 +266,7 @@ impl Run<'_> {
         }
         for (id, size) in orphans {
             tracing::warn!(object = %id, size, dry_run, "a stored object has no metadata: a crash left it");
-            self.tell(GcItem::Orphan { id, size });
+            self.tell(GcItem::Orphan { id, size }).await;
         }
         rest(started).await;
         Ok(())

@@ -23,7 +23,7 @@ use oci::{ManifestLimits, RepoName};
 
 pub use check::{CheckItem, CheckOptions, CheckSummary};
 pub use error::RegistryError;
-pub use gc::{GcItem, GcOptions, GcSummary};
+pub use gc::{GcItem, GcOptions, GcSummary, Report};
 pub use push::PushedManifest;
 pub use referrers::ReferrersRequest;
 pub use tags::Page;
