@@ -16,7 +16,7 @@ use std::time::Duration;
 use access::{Action, Actor, Context, Grant, Policy, authorise};
 use bytes::Bytes;
 use futures_util::StreamExt;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_kit::{Body, ConnInfo, Handler, RequestBody};
@@ -95,7 +95,7 @@ impl AdminEdge {
             let (report, items) = tokio::sync::mpsc::channel(WAITING);
             let told = lines.forward(items, lines::gc_item);
             let (outcome, ()) =
-                futures_util::join!(async { registry.collect(&grant, options, &{ report }).await }, told);
+                join(async { registry.collect(&grant, options, &{ report }).await }, told).await;
             lines.end(outcome.map(|summary| lines::gc_summary(&summary, options.dry_run))).await;
         });
         streamed(stream)
@@ -109,7 +109,7 @@ impl AdminEdge {
             let (report, items) = tokio::sync::mpsc::channel(WAITING);
             let told = lines.forward(items, lines::check_item);
             let (outcome, ()) =
-                futures_util::join!(async { registry.check(&grant, options, &{ report }).await }, told);
+                join(async { registry.check(&grant, options, &{ report }).await }, told).await;
             lines.end(outcome.map(|summary| lines::check_summary(&summary))).await;
         });
         streamed(stream)

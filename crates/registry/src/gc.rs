@@ -235,7 +235,7 @@ impl Run<'_> {
             after = Some(*last);
             let is_settled =
                 |id: &BlobId| i64::try_from(id.unix_millis()).is_ok_and(|ms| ms * 1_000 < settled.micros());
-            swept = page.iter().map(|(id, _)| *id).filter(is_settled).next_back().or(swept);
+            swept = page.iter().map(|(id, _)| *id).rfind(is_settled).or(swept);
             self.delete_orphans(page, now, dry_run).await?;
         }
         if let Some(swept) = swept.filter(|_| !dry_run) {
