@@ -1,0 +1,87 @@
+//! Connections for reading, opened when they are needed and kept.
+
+use std::ops::Deref;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use rusqlite::Connection;
+
+use crate::Config;
+use crate::connection::Place;
+use crate::error::Result;
+
+/// At most so many connections that read.
+pub(crate) struct Pool {
+    place: Place,
+    config: Config,
+    limit: usize,
+    state: Mutex<State>,
+    returned: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    idle: Vec<Connection>,
+    open: usize,
+}
+
+impl Pool {
+    pub(crate) fn new(place: Place, config: Config, limit: usize) -> Self {
+        Self { place, config, limit: limit.max(1), state: Mutex::default(), returned: Condvar::new() }
+    }
+
+    /// A connection, for the time of one query. Blocks while all are in use.
+    pub(crate) fn take(&self) -> Result<Lease<'_>> {
+        let mut state = self.lock();
+        loop {
+            if let Some(connection) = state.idle.pop() {
+                return Ok(self.lease(connection));
+            }
+            if state.open < self.limit {
+                break;
+            }
+            state = self.returned.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.open += 1;
+        drop(state);
+        self.place.open_reader(&self.config).map(|connection| self.lease(connection)).inspect_err(|_| {
+            self.lock().open -= 1;
+            self.returned.notify_one();
+        })
+    }
+
+    const fn lease(&self, connection: Connection) -> Lease<'_> {
+        Lease { pool: self, connection: Some(connection) }
+    }
+
+    /// Nothing that holds the lock can leave the state half changed, so a panic elsewhere does not matter.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection that goes back to its pool.
+pub(crate) struct Lease<'a> {
+    pool: &'a Pool,
+    /// Taken only by `drop`.
+    connection: Option<Connection>,
+}
+
+impl Deref for Lease<'_> {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        match &self.connection {
+            Some(connection) => connection,
+            None => unreachable!("a lease has its connection until it is dropped"),
+        }
+    }
+}
+
+impl Drop for Lease<'_> {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            self.pool.lock().idle.push(connection);
+            self.pool.returned.notify_one();
+        }
+    }
+}

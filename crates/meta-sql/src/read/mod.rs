@@ -1,0 +1,18 @@
+//! Reading: the queries, one file for each role of the port.
+
+pub(crate) mod blobs;
+pub(crate) mod collect;
+pub(crate) mod events;
+pub(crate) mod inspect;
+pub(crate) mod lists;
+pub(crate) mod manifests;
+
+use meta::Visible;
+
+/// The names of the visible projects as JSON, for a query to test against; `None` where all are visible.
+pub(crate) fn projects(visible: &Visible) -> Option<String> {
+    match visible {
+        Visible::All => None,
+        Visible::Projects(names) => Some(serde_json::Value::from(names.as_slice()).to_string()),
+    }
+}

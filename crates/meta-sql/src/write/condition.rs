@@ -1,0 +1,55 @@
+//! Conditions, checked before the writes of their batch, in the same transaction.
+
+use meta::{Condition, MetaError};
+use oci::{Digest, RepoName};
+
+use crate::error::Result;
+use crate::sql::Db;
+
+const TAG_DIGEST: &str = "SELECT m.digest FROM repository r
+    JOIN tag t ON t.repository_id = r.id AND t.name = ?2
+    JOIN manifest m ON m.id = t.manifest_id
+    WHERE r.name = ?1";
+
+const SOUND_LINK: &str = "SELECT 1 FROM repository r
+    JOIN blob b ON b.digest = ?2 AND b.state < 2 AND b.damaged_at IS NULL
+    JOIN link l ON l.blob_id = b.id AND l.repository_id = r.id
+    WHERE r.name = ?1";
+
+const BLOB_REFERENCE: &str = "SELECT 1 FROM repository r
+    JOIN manifest_ref x ON x.repository_id = r.id AND x.digest = ?2 AND x.kind < 2
+    WHERE r.name = ?1 LIMIT 1";
+
+const MANIFEST: &str = "SELECT 1 FROM repository r
+    JOIN manifest m ON m.repository_id = r.id AND m.digest = ?2
+    WHERE r.name = ?1";
+
+/// Fails where the condition does not hold.
+pub(super) fn check(db: Db<'_>, condition: &Condition) -> Result<()> {
+    let holds = match condition {
+        Condition::TagIs { repository, tag, digest } => {
+            db.first(TAG_DIGEST, &[repository.into(), tag.into()], |row| row.digest(0))? == *digest
+        }
+        Condition::BlobsLinked { repository, digests } => return check_blobs(db, repository, digests),
+        Condition::BlobUnreferenced { repository, digest } => {
+            !exists(db, BLOB_REFERENCE, repository, digest)?
+        }
+        Condition::ManifestExists { repository, digest } => exists(db, MANIFEST, repository, digest)?,
+    };
+    if holds { Ok(()) } else { Err(MetaError::Conflict(Box::new(condition.clone()))) }
+}
+
+/// Names all that are missing, so that a client need not find them one by one.
+fn check_blobs(db: Db<'_>, repository: &RepoName, digests: &[Digest]) -> Result<()> {
+    let mut missing = Vec::new();
+    for digest in digests {
+        if !exists(db, SOUND_LINK, repository, digest)? {
+            missing.push(*digest);
+        }
+    }
+    if missing.is_empty() { Ok(()) } else { Err(MetaError::BlobsMissing(missing)) }
+}
+
+fn exists(db: Db<'_>, sql: &str, repository: &RepoName, digest: &Digest) -> Result<bool> {
+    Ok(db.first(sql, &[repository.into(), digest.into()], |_| Ok(()))?.is_some())
+}

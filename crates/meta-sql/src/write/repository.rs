@@ -1,0 +1,41 @@
+//! Repositories and their projects come into being with their first content, and stay.
+
+use meta::EventKind;
+use oci::RepoName;
+
+use super::Change;
+use super::event::About;
+use crate::error::Result;
+
+const FIND: &str = "SELECT id FROM repository WHERE name = ?1";
+
+const FIND_PROJECT: &str = "SELECT id FROM project WHERE name = ?1";
+
+const CREATE: &str =
+    "INSERT INTO repository (project_id, name, kind, created_at) VALUES (?1, ?2, 'hosted', ?3)
+    RETURNING id";
+
+const CREATE_PROJECT: &str = "INSERT INTO project (name, created_at) VALUES (?1, ?2) RETURNING id";
+
+impl Change<'_> {
+    /// The repository's key, if it exists.
+    pub(super) fn find_repository(&self, name: &RepoName) -> Result<Option<i64>> {
+        self.db.first(FIND, &[name.into()], |row| row.int(0))
+    }
+
+    /// The repository's key; it is created where it does not exist.
+    pub(super) fn repository(&mut self, name: &RepoName) -> Result<i64> {
+        if let Some(id) = self.find_repository(name)? {
+            return Ok(id);
+        }
+        let found = self.db.first(FIND_PROJECT, &[name.project().into()], |row| row.int(0))?;
+        let project = match found {
+            Some(id) => id,
+            None => self.db.insert(CREATE_PROJECT, &[name.project().into(), self.now.into()])?,
+        };
+        let id = self.db.insert(CREATE, &[project.into(), name.into(), self.now.into()])?;
+        self.usage.of(id).repositories += 1;
+        self.append(EventKind::RepositoryCreated, About::repository(name))?;
+        Ok(id)
+    }
+}
