@@ -160,3 +160,37 @@ fn read_line(reader: &mut impl BufRead) -> io::Result<String> {
 fn invalid(message: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, message)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(bytes: &str, expect: Option<(u16, &str)>) {
+        let answer = read_answer(&mut bytes.as_bytes(), false).ok();
+        let found = answer.as_ref().map(|answer| (answer.status, answer.text()));
+        assert_eq!(found, expect.map(|(status, body)| (status, body.into())), "{bytes:?}");
+    }
+
+    #[test]
+    fn an_answer_counts_only_when_it_is_whole() {
+        check("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", Some((200, "hi")));
+        check("HTTP/1.1 204 No Content\r\n\r\n", Some((204, "")));
+        check("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n", Some((200, "hi")));
+        check("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nhi", None);
+        check("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n", None);
+        check("HTTP/1.1 201 Created", None);
+        check("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n", None);
+        check("", None);
+    }
+
+    #[test]
+    fn a_location_is_a_path() {
+        let location = |value: &str| {
+            let headers = vec![("location".to_owned(), value.to_owned())];
+            Answer { status: 202, headers, body: Vec::new() }.location().map(str::to_owned)
+        };
+        assert_eq!(location("/v2/a?b=c").as_deref(), Some("/v2/a?b=c"));
+        assert_eq!(location("http://127.0.0.1:1/v2/a").as_deref(), Some("/v2/a"));
+        assert_eq!(location("http://127.0.0.1:1"), None);
+    }
+}

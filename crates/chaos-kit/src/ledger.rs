@@ -284,3 +284,78 @@ impl Ledger {
         std::mem::take(&mut self.book().faults)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REPOSITORY: &str = "r";
+
+    fn manifest(digest: &str) -> Key {
+        Key::Manifest(REPOSITORY, digest.into())
+    }
+
+    fn tag() -> Key {
+        Key::Tag(REPOSITORY, "t".into())
+    }
+
+    fn value(digest: &str) -> Value {
+        Some(digest.into())
+    }
+
+    fn pushed(digest: &str) -> Ledger {
+        let ledger = Ledger::default();
+        let ticket = ledger.begin(vec![(manifest(digest), value(digest)), (tag(), value(digest))]);
+        ledger.acknowledge(ticket);
+        ledger
+    }
+
+    #[test]
+    fn an_acknowledged_push_is_sure() {
+        let ledger = pushed("d");
+        assert!(ledger.surely_there(&tag()).is_some());
+        assert!(!ledger.may_be(&tag(), &None) && !ledger.may_be(&manifest("d"), &None));
+        assert!(!ledger.may_be_untagged(REPOSITORY, &tag()));
+    }
+
+    #[test]
+    fn a_tag_may_go_with_its_manifest_and_only_with_it() {
+        let ledger = pushed("d");
+        let before = ledger.surely_there(&tag());
+        let ticket = ledger.begin(vec![(manifest("d"), None)]);
+        assert!(ledger.surely_there(&tag()).is_none() && ledger.may_be_untagged(REPOSITORY, &tag()));
+        ledger.refuse(ticket);
+        assert_ne!(ledger.surely_there(&tag()), before, "a reader must notice what came in between");
+        let ticket = ledger.begin(vec![(manifest("d"), None)]);
+        ledger.acknowledge_removal(ticket, REPOSITORY, "d");
+        assert!(ledger.may_be(&tag(), &None) && !ledger.may_be(&manifest("d"), &value("d")));
+
+        let ledger = pushed("d");
+        let ticket = ledger.begin(vec![(manifest("other"), None)]);
+        ledger.acknowledge_removal(ticket, REPOSITORY, "other");
+        assert!(!ledger.may_be(&tag(), &None));
+    }
+
+    #[test]
+    fn what_was_under_way_in_the_crash_is_open_until_it_is_seen() {
+        let ledger = pushed("d");
+        drop(ledger.begin(vec![(manifest("e"), value("e")), (tag(), value("e"))]));
+        for digest in ["d", "e"] {
+            assert!(ledger.may_be(&tag(), &value(digest)));
+        }
+        assert!(ledger.may_be(&manifest("e"), &None) && ledger.may_be(&manifest("e"), &value("e")));
+        ledger.settle(&tag(), value("e"));
+        assert!(!ledger.may_be(&tag(), &value("d")));
+    }
+
+    #[test]
+    fn what_is_long_gone_is_forgotten() {
+        let ledger = pushed("d");
+        let ticket = ledger.begin(vec![(manifest("d"), None)]);
+        ledger.acknowledge(ticket);
+        ledger.start_round(ABSENT_ROUNDS);
+        assert!(ledger.keys().contains(&manifest("d")));
+        ledger.start_round(ABSENT_ROUNDS + 1);
+        assert_eq!(ledger.keys(), [tag()]);
+    }
+}

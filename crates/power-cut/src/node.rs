@@ -36,7 +36,7 @@ pub struct Attr {
     pub kind: Kind,
     /// Bytes in the file.
     pub size: u64,
-    /// Pages of [`PAGE`] bytes that it takes up.
+    /// Pages of [`crate::PAGE`] bytes that it takes up.
     pub pages: u64,
     /// Permission bits.
     pub mode: u16,
@@ -53,7 +53,7 @@ pub struct Attr {
 /// A node to be made.
 #[derive(Clone, Debug)]
 pub struct NewNode {
-    /// What it is; for a link, see [`Disk::symlink`].
+    /// What it is; for a link, see [`crate::Disk::symlink`].
     pub kind: Kind,
     /// Permission bits.
     pub mode: u16,
