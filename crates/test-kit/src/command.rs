@@ -4,7 +4,7 @@ use crate::tools;
 use std::ffi::OsStr;
 use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, ExitStatus, Output, Stdio};
 
 /// No tool needs this long; one that hangs must fail its test instead of holding the whole run.
 const HANG_LIMIT_SECONDS: &str = "300";
@@ -88,6 +88,12 @@ impl Cmd {
         let (line, output) = self.output();
         assert!(!output.status.success(), "expected to fail: {}", describe(&line, &output));
         printed(&output)
+    }
+
+    /// Runs the command; whether it succeeded is for the caller to judge.
+    pub fn run_any(self) -> (ExitStatus, Printed) {
+        let (_, output) = self.output();
+        (output.status, printed(&output))
     }
 
     fn output(mut self) -> (String, Output) {

@@ -248,6 +248,10 @@ pub struct Response {
 }
 
 impl Response {
+    pub(crate) fn new(request: String, status: u16, headers: Vec<(String, String)>, body: Vec<u8>) -> Self {
+        Response { request, status, headers, body }
+    }
+
     /// Panics, with the whole answer, unless the status is this one.
     #[track_caller]
     pub fn expect(self, status: u16) -> Self {

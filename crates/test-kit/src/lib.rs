@@ -6,6 +6,7 @@
 
 pub mod certificate;
 pub mod command;
+pub mod curl;
 pub mod http;
 pub mod image;
 pub mod process;
@@ -55,4 +56,17 @@ pub fn sha256(bytes: &[u8]) -> String {
 pub fn sha512(bytes: &[u8]) -> String {
     use sha2::Digest;
     format!("sha512:{}", hex::encode(sha2::Sha512::digest(bytes)))
+}
+
+/// The sha256 digest of all that a reader gives, for what is too large for memory.
+pub fn sha256_of(mut reader: impl std::io::Read) -> String {
+    use sha2::Digest;
+    let mut hasher = sha2::Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match reader.read(&mut buffer).expect("the bytes can be read") {
+            0 => return format!("sha256:{}", hex::encode(hasher.finalize())),
+            count => hasher.update(&buffer[..count]),
+        }
+    }
 }

@@ -39,6 +39,13 @@ impl Daemon {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
+    /// The last lines of the log, for messages.
+    fn log_end(&self) -> String {
+        let log = self.log();
+        let lines: Vec<_> = log.lines().collect();
+        lines[lines.len().saturating_sub(40)..].join("\n")
+    }
+
     /// Resident memory in bytes, as the kernel counts it.
     pub fn rss(&self) -> u64 {
         let path = format!("/proc/{}/status", self.pid());
@@ -56,9 +63,9 @@ impl Daemon {
                 return value;
             }
             if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
-                panic!("{} ended ({status}) before {what}\n{}", self.name, self.log());
+                panic!("{} ended ({status}) before {what}\n{}", self.name, self.log_end());
             }
-            assert!(start.elapsed() < HANG_LIMIT, "{} never: {what}\n{}", self.name, self.log());
+            assert!(start.elapsed() < HANG_LIMIT, "{} never: {what}\n{}", self.name, self.log_end());
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -102,7 +109,7 @@ impl Daemon {
             if let Some(status) = self.try_wait() {
                 return status;
             }
-            assert!(start.elapsed() < HANG_LIMIT, "{} does not end\n{}", self.name, self.log());
+            assert!(start.elapsed() < HANG_LIMIT, "{} does not end\n{}", self.name, self.log_end());
             std::thread::sleep(Duration::from_millis(10));
         }
     }
