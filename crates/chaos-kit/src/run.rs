@@ -8,7 +8,7 @@ use power_cut::{Dice, Disk, Mount, Unsynced};
 use crate::error::{Error, Result};
 use crate::server::{Program, Server};
 use crate::site::Site;
-use crate::verify::{verify, verify_expiry};
+use crate::verify::{verify, verify_expiry, verify_upload_files};
 use crate::worker::Worker;
 
 /// How long a round works before its crash, in milliseconds.
@@ -179,6 +179,7 @@ impl<'a> Run<'a> {
         if verify_expiry(&self.site, round).is_err() {
             self.site.fault("the server fell silent while uploads were to expire");
         }
+        verify_upload_files(&self.site, &self.server);
         for _ in 0..2 {
             if let Err(failure) = self.server.collect("0s") {
                 self.site.fault(failure);

@@ -145,6 +145,15 @@ impl Server {
         self.program.check(&self.data).map_or(Ok(()), run_tool)
     }
 
+    /// Files of uploads that are still on the disk.
+    pub(crate) fn upload_files(&self) -> Vec<PathBuf> {
+        let mut files = Vec::new();
+        if let Program::Wharf(_) = self.program {
+            collect_files(&self.data, false, &mut files);
+        }
+        files
+    }
+
     /// The end of the log, for messages.
     pub fn log(&self) -> String {
         let bytes = fs::read(self.log_path()).unwrap_or_default();
@@ -160,6 +169,19 @@ impl Drop for Server {
     fn drop(&mut self) {
         // Nothing more can be done where even SIGKILL fails.
         let _ = self.kill();
+    }
+}
+
+/// Gathers the files below folders that are named `uploads`.
+fn collect_files(folder: &Path, in_uploads: bool, files: &mut Vec<PathBuf>) {
+    // A folder that goes away meanwhile has no files.
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            collect_files(&path, in_uploads || entry.file_name() == "uploads", files);
+        } else if in_uploads {
+            files.push(path);
+        }
     }
 }
 

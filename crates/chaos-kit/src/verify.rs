@@ -7,6 +7,7 @@ use crate::content::{Blob, digest};
 use crate::http::{Answer, Http};
 use crate::ledger::{Key, Upload};
 use crate::register::Value;
+use crate::server::Server;
 use crate::site::{ACCEPT, REPOSITORIES, Site, Stop};
 use crate::worker::with_digest;
 
@@ -55,6 +56,25 @@ pub(crate) fn verify_expiry(site: &Site, before_round: u64) -> Result<(), Stop> 
         site.ledger.close_upload(&upload.location);
     }
     Ok(())
+}
+
+/// Waits until no file of an upload is left, also of those whose begin was never acknowledged.
+pub(crate) fn verify_upload_files(site: &Site, server: &Server) {
+    let start = Instant::now();
+    loop {
+        let files = server.upload_files();
+        if files.is_empty() {
+            return;
+        }
+        if start.elapsed() > EXPIRY_LIMIT {
+            return site.fault(format!(
+                "{} files of abandoned uploads stay, such as {:?}",
+                files.len(),
+                files[0]
+            ));
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 struct Inspector<'a> {
