@@ -1,0 +1,47 @@
+//! Reading response bodies: as a stream, or whole where they are small.
+
+use bytes::{Bytes, BytesMut};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use reqwest::Response;
+use tokio::time::timeout;
+use transfer::ByteStream;
+
+use crate::{ClientError, PATIENCE};
+
+/// Reads a body of at most `most` bytes.
+pub(crate) async fn read_body(mut response: Response, most: usize) -> Result<Bytes, ClientError> {
+    let url = response.url().clone();
+    let mut body = BytesMut::new();
+    while let Some(chunk) = next_chunk(&mut response).await? {
+        if body.len() + chunk.len() > most {
+            return Err(ClientError::TooLarge { url: url.into(), most });
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}
+
+/// The body as it arrives, its first `skip` bytes left out.
+pub(crate) fn stream_body(response: Response, skip: u64) -> ByteStream {
+    stream::try_unfold((response, skip), |(mut response, mut skip)| async move {
+        while let Some(mut chunk) = next_chunk(&mut response).await.map_err(ClientError::into_transfer)? {
+            let dropped = skip.min(chunk.len() as u64);
+            skip -= dropped;
+            // Never more than the chunk, so it fits.
+            let rest = chunk.split_off(dropped as usize);
+            if !rest.is_empty() {
+                return Ok(Some((rest, (response, skip))));
+            }
+        }
+        Ok(None)
+    })
+    .into_stream()
+    .boxed()
+}
+
+async fn next_chunk(response: &mut Response) -> Result<Option<Bytes>, ClientError> {
+    match timeout(PATIENCE, response.chunk()).await {
+        Ok(outcome) => outcome.map_err(|error| ClientError::lost(response.url(), error)),
+        Err(_) => Err(ClientError::Silent { url: response.url().clone().into(), transient: true }),
+    }
+}

@@ -1,0 +1,83 @@
+//! A repository as a source.
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use oci::{Descriptor, Digest, Reference};
+use reqwest::header::RANGE;
+use reqwest::{Method, StatusCode};
+use transfer::{ByteStream, Origin, Source, TransferError};
+
+use crate::answer::failure;
+use crate::body::{read_body, stream_body};
+use crate::repository::Access;
+use crate::transport::Call;
+use crate::{ClientError, Repository, headers};
+
+impl Source for Repository {
+    fn place(&self) -> String {
+        self.address()
+    }
+
+    fn origin(&self) -> Option<&Origin> {
+        Some(&self.origin)
+    }
+
+    fn resolve<'a>(
+        &'a self,
+        reference: Option<&'a Reference>,
+    ) -> BoxFuture<'a, Result<Descriptor, TransferError>> {
+        async move { self.find(reference).await.map_err(ClientError::into_transfer) }.boxed()
+    }
+
+    fn manifest<'a>(&'a self, descriptor: &'a Descriptor) -> BoxFuture<'a, Result<Bytes, TransferError>> {
+        async move { self.pull_manifest(descriptor).await.map_err(ClientError::into_transfer) }.boxed()
+    }
+
+    fn blob<'a>(
+        &'a self,
+        descriptor: &'a Descriptor,
+        offset: u64,
+    ) -> BoxFuture<'a, Result<ByteStream, TransferError>> {
+        async move { self.pull_blob(descriptor, offset).await.map_err(ClientError::into_transfer) }.boxed()
+    }
+
+    fn referrers<'a>(&'a self, digest: &'a Digest) -> BoxFuture<'a, Result<Vec<Descriptor>, TransferError>> {
+        async move { self.list_referrers(digest).await.map_err(ClientError::into_transfer) }.boxed()
+    }
+}
+
+impl Repository {
+    async fn pull_manifest(&self, descriptor: &Descriptor) -> Result<Bytes, ClientError> {
+        let digest = descriptor.digest;
+        let kept = self.fetched.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(&digest);
+        if let Some(bytes) = kept {
+            return Ok(bytes);
+        }
+        let response = self.manifest_request(Method::GET, &Reference::Digest(digest), Access::Pull).await?;
+        let most = usize::try_from(descriptor.size).unwrap_or(usize::MAX);
+        read_body(response, most).await
+    }
+
+    async fn pull_blob(&self, descriptor: &Descriptor, offset: u64) -> Result<ByteStream, ClientError> {
+        let url = self.url(&format!("blobs/{}", descriptor.digest));
+        let mut call = Call::new(Method::GET, url, self.scope(Access::Pull));
+        if offset > 0 {
+            call = call.header(RANGE, format!("bytes={offset}-"));
+        }
+        let response = self.transport.send(&call).await?;
+        match response.status() {
+            // A registry without ranges sends the whole again: what is there already is left out.
+            StatusCode::OK => Ok(stream_body(response, offset)),
+            StatusCode::PARTIAL_CONTENT if headers::range_start(response.headers()) == Some(offset) => {
+                Ok(stream_body(response, 0))
+            }
+            StatusCode::PARTIAL_CONTENT => Err(ClientError::Answer {
+                url: response.url().clone().into(),
+                what: format!("another part of the blob than the one from byte {offset} on"),
+            }),
+            StatusCode::NOT_FOUND => Err(self.not_found(descriptor.digest)),
+            _ => Err(failure(Method::GET, response).await),
+        }
+    }
+}

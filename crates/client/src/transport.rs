@@ -1,0 +1,293 @@
+//! Requests to one registry: authenticated, redirected with care, and tried again within bounds.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use oci::RepoName;
+use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderName, HeaderValue};
+use reqwest::{Body, Method, RequestBuilder, Response, StatusCode, Url};
+use tokio::time::timeout;
+use transfer::{ByteStream, Retry};
+
+use crate::answer::{failure, is_passing};
+use crate::auth::{Authenticator, Scope};
+use crate::settings::Clients;
+use crate::{ClientError, Host, PATIENCE, Settings, headers};
+
+/// The most redirects of one request.
+const REDIRECTS: usize = 5;
+
+/// How long an upload may stand still. Longer than other requests: the registry may be waiting for its disk,
+/// and the source for its network.
+const UPLOAD_PATIENCE: Duration = Duration::from_secs(300);
+
+/// A request.
+pub(crate) struct Call {
+    pub method: Method,
+    pub url: Url,
+    pub scope: Scope,
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    pub body: Option<Bytes>,
+}
+
+impl Call {
+    pub fn new(method: Method, url: Url, scope: Scope) -> Self {
+        Self { method, url, scope, headers: Vec::new(), body: None }
+    }
+
+    /// Adds a header. Our own values are always legal.
+    pub fn header(mut self, name: HeaderName, value: impl AsRef<str>) -> Self {
+        if let Ok(value) = HeaderValue::from_str(value.as_ref()) {
+            self.headers.push((name, value));
+        }
+        self
+    }
+
+    pub fn body(mut self, body: Bytes) -> Self {
+        self.body = Some(body);
+        self
+    }
+}
+
+/// One registry, as requests see it.
+pub(crate) struct Transport {
+    host: Host,
+    base: Url,
+    clients: Clients,
+    authenticator: Authenticator,
+    retry: Retry,
+    /// Whether it has ever answered: before that, a failed connection is a wrong address rather than a fault.
+    reached: AtomicBool,
+}
+
+impl Transport {
+    pub fn new(host: &Host, repository: Option<RepoName>, settings: &Settings) -> Result<Self, ClientError> {
+        let secure = settings.is_secure(host);
+        let scheme = if secure { "https" } else { "http" };
+        let base = Url::parse(&format!("{scheme}://{}/v2/", host.api()))
+            .map_err(|error| ClientError::Setup(error.to_string()))?;
+        Ok(Self {
+            host: host.clone(),
+            base,
+            clients: Clients::new(settings, host)?,
+            authenticator: Authenticator::new(host.clone(), repository, secure, settings.keyring.clone()),
+            retry: settings.retry,
+            reached: AtomicBool::new(false),
+        })
+    }
+
+    pub const fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// The address of something below `/v2/`. `path` is made of checked names only.
+    pub fn url(&self, path: &str) -> Url {
+        let mut url = self.base.clone();
+        url.set_path(&format!("/v2/{path}"));
+        url
+    }
+
+    /// Is this address on the registry itself, so that credentials may go along?
+    pub fn is_own(&self, url: &Url) -> bool {
+        url.origin() == self.base.origin()
+    }
+
+    /// The address that a registry's answer points to.
+    pub fn follow(&self, from: &Url, to: &str) -> Result<Url, ClientError> {
+        let url = from.join(to).map_err(|_| ClientError::Answer {
+            url: from.clone().into(),
+            what: "it points to something that is no address".into(),
+        })?;
+        let downgraded = from.scheme() == "https" && url.scheme() == "http";
+        if downgraded || !matches!(url.scheme(), "http" | "https") {
+            let why = "it would leave TLS. If the registry is behind a proxy, tell it its outer address";
+            return Err(ClientError::Redirect { from: from.clone().into(), to: url.into(), why });
+        }
+        Ok(url)
+    }
+
+    /// Sends a request until it is answered with something that will not pass by itself.
+    pub async fn send(&self, call: &Call) -> Result<Response, ClientError> {
+        let mut failures = 0;
+        loop {
+            let (error, wait) = match self.attempt(call).await {
+                Ok(response) if !is_passing(response.status()) => return Ok(response),
+                Ok(response) => {
+                    let wait = headers::retry_after(response.headers());
+                    (failure(call.method.clone(), response).await, wait)
+                }
+                Err(error) => (error, None),
+            };
+            failures += 1;
+            let hopeless = !error.is_transient()
+                || (!self.reached.load(Ordering::Relaxed) && matches!(error, ClientError::Lost { .. }));
+            let Some(pause) = self.retry.pause(failures).filter(|_| !hopeless) else {
+                return Err(error.exhausted());
+            };
+            let pause = pause.max(wait.unwrap_or_default());
+            if pause > self.retry.longest.max(Duration::from_secs(60)) {
+                return Err(ClientError::Busy { host: self.host.clone(), wait: pause });
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Sends a request whose body is a stream, once: what became of it the caller must find out.
+    pub async fn send_stream(
+        &self,
+        call: &Call,
+        length: u64,
+        stream: ByteStream,
+    ) -> Result<Response, ClientError> {
+        let sent = self.authorization(&call.url, &call.scope).await?;
+        let moved = Arc::new(AtomicU64::new(0));
+        let counter = moved.clone();
+        let counted = stream.inspect(move |_| {
+            counter.fetch_add(1, Ordering::Relaxed);
+        });
+        let request = self
+            .request(call, &call.url, sent.as_ref())?
+            .header(CONTENT_LENGTH, length)
+            .body(Body::wrap_stream(counted));
+        let response = tokio::select! {
+            outcome = request.send() => outcome.map_err(|error| ClientError::lost(&call.url, error))?,
+            () = stalled(&moved) => {
+                return Err(ClientError::Silent { url: call.url.clone().into(), transient: true });
+            }
+        };
+        if response.status() != StatusCode::UNAUTHORIZED || !self.is_own(&call.url) {
+            return Ok(response);
+        }
+        match self.answer(&response, &call.scope, sent.as_ref()).await? {
+            Some(_) => Err(ClientError::Expired(self.host.clone())),
+            None => Err(self.unauthorized().await),
+        }
+    }
+
+    /// One try, with the challenges and redirects that belong to it.
+    async fn attempt(&self, call: &Call) -> Result<Response, ClientError> {
+        let mut url = call.url.clone();
+        let mut redirects = 0;
+        let mut sent = self.authorization(&url, &call.scope).await?;
+        let mut challenged = false;
+        loop {
+            let response = self.once(call, &url, sent.as_ref()).await?;
+            self.reached.store(true, Ordering::Relaxed);
+            if response.status() == StatusCode::UNAUTHORIZED && self.is_own(&url) {
+                // Once: where a fresh token is refused, another one will be, too.
+                if !challenged {
+                    challenged = true;
+                    sent = self.answer(&response, &call.scope, sent.as_ref()).await?;
+                    if sent.is_some() {
+                        continue;
+                    }
+                }
+                return Err(self.unauthorized().await);
+            }
+            let Some(next) = self.redirect(call, &response)? else { return Ok(response) };
+            redirects += 1;
+            if redirects > REDIRECTS {
+                let why = "there are too many redirects";
+                return Err(ClientError::Redirect { from: call.url.clone().into(), to: next.into(), why });
+            }
+            // Another host gets no credentials of this one.
+            sent = self.authorization(&next, &call.scope).await?;
+            url = next;
+        }
+    }
+
+    async fn once(
+        &self,
+        call: &Call,
+        url: &Url,
+        authorization: Option<&HeaderValue>,
+    ) -> Result<Response, ClientError> {
+        let mut request = self.request(call, url, authorization)?;
+        if let Some(body) = &call.body {
+            request = request.body(body.clone());
+        }
+        match timeout(PATIENCE, request.send()).await {
+            Ok(outcome) => outcome.map_err(|error| ClientError::lost(url, error)),
+            Err(_) => Err(ClientError::Silent { url: url.clone().into(), transient: true }),
+        }
+    }
+
+    fn request(
+        &self,
+        call: &Call,
+        url: &Url,
+        authorization: Option<&HeaderValue>,
+    ) -> Result<RequestBuilder, ClientError> {
+        let mut request = self.clients.of(url.scheme())?.request(call.method.clone(), url.clone());
+        for (name, value) in &call.headers {
+            request = request.header(name, value);
+        }
+        Ok(match authorization {
+            Some(value) => request.header(AUTHORIZATION, value.clone()),
+            None => request,
+        })
+    }
+
+    /// The credentials for an address: none but for the registry itself.
+    async fn authorization(&self, url: &Url, scope: &Scope) -> Result<Option<HeaderValue>, ClientError> {
+        if !self.is_own(url) {
+            return Ok(None);
+        }
+        self.authenticator.header(&self.clients, scope).await.map_err(|error| self.auth_error(error))
+    }
+
+    async fn answer(
+        &self,
+        response: &Response,
+        scope: &Scope,
+        sent: Option<&HeaderValue>,
+    ) -> Result<Option<HeaderValue>, ClientError> {
+        let answer = self.authenticator.answer(&self.clients, scope, response.headers(), sent).await;
+        answer.map_err(|error| self.auth_error(error))
+    }
+
+    fn auth_error(&self, error: crate::AuthError) -> ClientError {
+        ClientError::Auth { host: self.host.clone(), error }
+    }
+
+    async fn unauthorized(&self) -> ClientError {
+        ClientError::Unauthorized {
+            host: self.host.clone(),
+            known: self.authenticator.has_credential().await,
+        }
+    }
+
+    /// Where a redirect leads. Only reading is redirected: a body would have to be sent twice.
+    fn redirect(&self, call: &Call, response: &Response) -> Result<Option<Url>, ClientError> {
+        if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+            return Ok(None);
+        }
+        let from = response.url();
+        let to = headers::text(response.headers(), "location").ok_or_else(|| ClientError::Answer {
+            url: from.clone().into(),
+            what: "a redirect without a Location".into(),
+        })?;
+        let to = self.follow(from, to)?;
+        if matches!(call.method, Method::GET | Method::HEAD) {
+            return Ok(Some(to));
+        }
+        let why = "only reading is redirected. Name that address instead";
+        Err(ClientError::Redirect { from: from.clone().into(), to: to.into(), why })
+    }
+}
+
+/// Ends when nothing has moved for too long.
+async fn stalled(moved: &AtomicU64) {
+    let mut last = u64::MAX;
+    loop {
+        tokio::time::sleep(UPLOAD_PATIENCE).await;
+        let now = moved.load(Ordering::Relaxed);
+        if now == last {
+            return;
+        }
+        last = now;
+    }
+}
