@@ -117,6 +117,15 @@ impl Registry {
     }
 }
 
+impl Registry {
+    /// Removes abandoned uploads, which is cheap and done more often than a collection. Says how many.
+    pub async fn expire_uploads(&self) -> Result<usize, RegistryError> {
+        let times = &self.lifetimes;
+        let expired = self.blobs.expire(times.upload_idle, times.upload_age, false).await;
+        expired.map_err(RegistryError::Blobs)
+    }
+}
+
 impl Run<'_> {
     async fn tell(&mut self, item: GcItem) {
         match &item {

@@ -1,0 +1,144 @@
+//! A running server: from the configuration to the last transfer.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use access::{OpenPolicy, Policy};
+use anyhow::{Context, Result, anyhow};
+use futures_util::future::{BoxFuture, FutureExt};
+use http_admin::AdminEdge;
+use http_kit::{Listener, Network, Tls, TrustedProxies};
+use http_oci::OciEdge;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{Config, LogConfig, LogFormat};
+use crate::maintenance;
+use crate::metrics::Metrics;
+use crate::router::{Local, Operation, Public};
+use crate::store::{Store, socket};
+
+/// Serves until the process is told to stop (SIGTERM or SIGINT), then lets transfers end. A second signal ends it
+/// at once. SIGHUP reads the certificate anew.
+pub async fn serve(config: Config) -> Result<()> {
+    start_log(&config.log)?;
+    let store = tokio::task::block_in_place(|| Store::open(&config))?;
+    let metrics = Arc::new(Metrics::new());
+    let tls = load_tls(&config)?;
+    let listeners = listeners(&config, &store, &metrics, tls.as_ref()).await?;
+    let (stopping, stopped) = watch::channel(false);
+    let jobs = tokio::spawn(maintenance::runner(&config, &store, &metrics)?.run(stopped));
+    announce(&listeners, &config);
+    let cut = http_kit::serve(listeners, config.http_limits(), signals(tls)?).await;
+    if cut > 0 {
+        tracing::warn!(cut, "transfers were cut when the time to end them was over");
+    }
+    stopping.send_replace(true);
+    jobs.await.context("the jobs ended by a mistake")?;
+    store.registry.tend().await.context("the last notes of pulls were not written")?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn start_log(config: &LogConfig) -> Result<()> {
+    let filter = EnvFilter::try_new(&config.level)
+        .with_context(|| format!("`{}` is not a log level", config.level))?;
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    match config.format {
+        LogFormat::Text => builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
+        LogFormat::Json => builder.json().init(),
+    }
+    Ok(())
+}
+
+fn load_tls(config: &Config) -> Result<Option<Arc<Tls>>> {
+    config
+        .has_tls()
+        .then(|| Tls::load(&config.tls.certificate, &config.tls.key))
+        .transpose()
+        .map_err(Into::into)
+}
+
+async fn listeners(
+    config: &Config,
+    store: &Store,
+    metrics: &Arc<Metrics>,
+    tls: Option<&Arc<Tls>>,
+) -> Result<Vec<Listener>> {
+    let policy: Arc<dyn Policy> = Arc::new(OpenPolicy);
+    let registry = &store.registry;
+    let observer = Arc::clone(metrics);
+    let oci = OciEdge::new(Arc::clone(registry), Arc::clone(&policy), proxies(config)?, observer);
+    let operation = Arc::new(Operation { meta: Arc::clone(&store.meta), metrics: Arc::clone(metrics) });
+    let public = Arc::new(Public { oci: Arc::new(oci), operation });
+    let admin = Arc::new(AdminEdge::new(Arc::clone(registry), policy));
+    let local = Arc::new(Local { admin, public: Arc::clone(&public) });
+    let mut listeners = vec![Listener::unix(&socket(&config.data), local).await?];
+    for address in &config.listen {
+        let listener = Listener::tcp(*address, Arc::clone(&public) as Arc<dyn http_kit::Handler>)?;
+        listeners.push(match tls {
+            Some(tls) => listener.with_tls(Arc::clone(tls)),
+            None => listener,
+        });
+    }
+    Ok(listeners)
+}
+
+fn proxies(config: &Config) -> Result<TrustedProxies> {
+    let parse = |text: &String| {
+        text.parse::<Network>().map_err(|error| anyhow!("in `http.trusted_proxies`: {error}"))
+    };
+    Ok(TrustedProxies::new(config.http.trusted_proxies.iter().map(parse).collect::<Result<_>>()?))
+}
+
+/// Says where the server can be reached, for people and for who started it.
+fn announce(listeners: &[Listener], config: &Config) {
+    let scheme = if config.has_tls() { "https" } else { "http" };
+    let mut stderr = std::io::stderr().lock();
+    for address in listeners.iter().filter_map(Listener::local_addr) {
+        // Nobody reads standard error where this fails, and the server serves all the same.
+        let _unread = writeln!(stderr, "listening on {scheme}://{address}");
+    }
+    if config.allow_unauthenticated_network {
+        tracing::warn!(
+            "there is no authentication: everyone who reaches these addresses may pull, push and delete"
+        );
+    }
+}
+
+/// Ready when the server is to stop. Later signals end the process.
+fn signals(tls: Option<Arc<Tls>>) -> Result<BoxFuture<'static, ()>> {
+    let listen = |kind: SignalKind| signal(kind).context("cannot listen for signals");
+    let (mut terminate, mut interrupt, hangup) =
+        (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?, listen(SignalKind::hangup())?);
+    tokio::spawn(reload(hangup, tls));
+    Ok(async move {
+        either(&mut terminate, &mut interrupt).await;
+        tracing::info!("stopping: running transfers may end, a second signal ends them");
+        tokio::spawn(async move {
+            either(&mut terminate, &mut interrupt).await;
+            tracing::warn!("stopped by a second signal");
+            std::process::exit(1);
+        });
+    }
+    .boxed())
+}
+
+async fn either(terminate: &mut Signal, interrupt: &mut Signal) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+async fn reload(mut hangup: Signal, tls: Option<Arc<Tls>>) {
+    while hangup.recv().await.is_some() {
+        match tls.as_ref().map(|tls| tls.reload()) {
+            Some(Ok(())) => tracing::info!("the certificate was read anew"),
+            Some(Err(error)) => tracing::error!(%error, "the old certificate stays in use"),
+            None => tracing::info!("there is nothing to read anew"),
+        }
+    }
+}
