@@ -56,7 +56,11 @@ impl Body {
         }
     }
 
-    fn known_len(&self) -> Option<u64> {
+    pub(crate) fn is_empty(&self) -> bool {
+        matches!(self.0, Kind::Empty)
+    }
+
+    pub(crate) fn known_len(&self) -> Option<u64> {
         match &self.0 {
             Kind::Empty => Some(0),
             Kind::Full(bytes) => Some(bytes.len() as u64),

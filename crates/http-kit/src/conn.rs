@@ -65,7 +65,7 @@ impl fmt::Debug for ConnInfo {
 #[derive(Default)]
 pub(crate) struct Pulse {
     reads: AtomicU32,
-    writes: AtomicU32,
+    writing: AtomicBool,
     requests: AtomicU32,
     active: AtomicU32,
     body_left_unread: AtomicBool,
@@ -75,7 +75,8 @@ pub(crate) struct Pulse {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Sample {
     pub(crate) reads: u32,
-    pub(crate) writes: u32,
+    /// Whether bytes wait for the client to take them.
+    pub(crate) writing: bool,
     pub(crate) requests: u32,
     pub(crate) active: u32,
 }
@@ -85,8 +86,8 @@ impl Pulse {
         self.reads.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn count_write(&self) {
-        self.writes.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn set_writing(&self, writing: bool) {
+        self.writing.store(writing, Ordering::Relaxed);
     }
 
     pub(crate) fn note_unread_body(&self) {
@@ -100,7 +101,7 @@ impl Pulse {
     pub(crate) fn sample(&self) -> Sample {
         Sample {
             reads: self.reads.load(Ordering::Relaxed),
-            writes: self.writes.load(Ordering::Relaxed),
+            writing: self.writing.load(Ordering::Relaxed),
             requests: self.requests.load(Ordering::Relaxed),
             active: self.active.load(Ordering::Relaxed),
         }

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::{HeaderValue, Request, Response, StatusCode, Version, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::service::Service;
@@ -59,19 +59,50 @@ impl Service<Request<Incoming>> for Edge {
     type Future = Answer;
 
     fn call(&self, request: Request<Incoming>) -> Answer {
-        let sendfile = !self.conn.tls && request.version() <= Version::HTTP_11;
+        let wire = Wire {
+            head: request.method() == Method::HEAD,
+            h2: request.version() > Version::HTTP_11,
+            sendfile: !self.conn.tls && request.version() <= Version::HTTP_11,
+        };
         let active = Active::begin(&self.conn);
         let request = request.map(|incoming| RequestBody::wire(incoming, self.floor, &self.conn));
         let answer = Arc::clone(&self.handler).call(Arc::clone(&self.conn), request);
-        Answer { answer, sendfile, active: Some(active) }
+        Answer { answer, wire, active: Some(active) }
     }
 }
 
 /// A handler's future, made fit for hyper.
 pub(crate) struct Answer {
     answer: BoxFuture<'static, Response<Body>>,
-    sendfile: bool,
+    wire: Wire,
     active: Option<Active>,
+}
+
+/// What of a request decides how its response is sent.
+#[derive(Clone, Copy)]
+struct Wire {
+    head: bool,
+    h2: bool,
+    sendfile: bool,
+}
+
+impl Wire {
+    /// Announces the length where hyper would not (HEAD; no body on HTTP/2), and leaves out what must not be sent.
+    /// An empty body of a HEAD tells nothing of the length that GET would have: that is for the handler to say.
+    fn fit(self, response: &mut Response<Body>) {
+        let empty = response.body().is_empty();
+        if self.head && empty || !self.head && !(self.h2 && empty) || is_bodiless(response.status()) {
+            return;
+        }
+        if let Some(len) = response.body().known_len() {
+            response.headers_mut().entry(header::CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(len));
+        }
+        *response.body_mut() = Body::empty();
+    }
+}
+
+fn is_bodiless(status: StatusCode) -> bool {
+    status.is_informational() || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED
 }
 
 impl Future for Answer {
@@ -82,15 +113,15 @@ impl Future for Answer {
         // A panic is one request's fault, and must not take the connection's other requests with it. The future is
         // dropped and never polled again, so nobody sees what the panic left half done in it.
         let polled = catch_unwind(AssertUnwindSafe(|| this.answer.as_mut().poll(cx)));
-        let response = match polled {
+        let mut response = match polled {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(response)) => response,
             Err(_) => panicked(),
         };
+        this.wire.fit(&mut response);
         let active = this.active.take();
-        let sendfile = this.sendfile;
         Poll::Ready(Ok(response.map(|mut body| {
-            if let (true, Some(active)) = (sendfile, &active) {
+            if let (true, Some(active)) = (this.wire.sendfile, &active) {
                 body.send_by(active.conn());
             }
             WireBody { body, _active: active }

@@ -48,6 +48,11 @@ impl Socket {
         each!(self, stream => stream.try_io(Interest::WRITABLE, || call(stream.as_fd())))
     }
 
+    /// Unknown counts as none: then no progress is seen, and the write times out as it would without asking.
+    fn unsent(&self) -> usize {
+        each!(self, stream => sys::unsent(stream.as_fd())).unwrap_or(0)
+    }
+
     fn poll_call(
         &self,
         cx: &mut Context<'_>,
@@ -101,15 +106,26 @@ impl Io {
         Ok(())
     }
 
-    fn note_write(
+    /// Fails a write that has been pending for too long without the client taking a byte.
+    fn check_stall(
         &mut self,
         cx: &mut Context<'_>,
         wrote: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         if wrote.is_ready() {
-            self.conn.pulse.count_write();
+            if std::mem::take(&mut self.stall.running) {
+                self.conn.pulse.set_writing(false);
+            }
+            return wrote;
         }
-        self.stall.check(cx, wrote)
+        if !self.stall.running {
+            self.conn.pulse.set_writing(true);
+        }
+        ready!(self.stall.poll_expired(cx, &self.socket));
+        Poll::Ready(Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            format!("the client took no byte for {} seconds", self.stall.limit.as_secs()),
+        )))
     }
 
     /// Writes a request's tagged slice by sendfile, or what comes before it with the hint that more follows.
@@ -160,7 +176,7 @@ impl AsyncWrite for Io {
         } else {
             each!(&mut this.socket, stream => Pin::new(stream).poll_write(cx, buf))
         };
-        this.note_write(cx, wrote)
+        this.check_stall(cx, wrote)
     }
 
     fn poll_write_vectored(
@@ -174,7 +190,7 @@ impl AsyncWrite for Io {
         } else {
             each!(&mut this.socket, stream => Pin::new(stream).poll_write_vectored(cx, bufs))
         };
-        this.note_write(cx, wrote)
+        this.check_stall(cx, wrote)
     }
 
     /// hyper asks this once, and then queues what it is given instead of copying it into one buffer.
@@ -191,33 +207,36 @@ impl AsyncWrite for Io {
     }
 }
 
-/// Fails a write that has been pending for too long without one byte taken.
+/// Times a pending write. A large socket buffer becomes writable only after much of it has been taken, so at the end
+/// of the time what counts is whether any of it was.
 struct Stall {
     limit: Duration,
     timer: Option<Pin<Box<Sleep>>>,
     running: bool,
+    unsent: usize,
 }
 
 impl Stall {
     fn new(limit: Duration) -> Stall {
-        Stall { limit, timer: None, running: false }
+        Stall { limit, timer: None, running: false, unsent: 0 }
     }
 
-    fn check(&mut self, cx: &mut Context<'_>, wrote: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if wrote.is_ready() {
-            self.running = false;
-            return wrote;
-        }
+    fn poll_expired(&mut self, cx: &mut Context<'_>, socket: &Socket) -> Poll<()> {
         let limit = self.limit;
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
         if !std::mem::replace(&mut self.running, true) {
+            self.unsent = socket.unsent();
             timer.as_mut().reset(Instant::now() + limit);
         }
-        ready!(timer.as_mut().poll(cx));
-        Poll::Ready(Err(io::Error::new(
-            io::ErrorKind::TimedOut,
-            format!("the client took no byte for {} seconds", limit.as_secs()),
-        )))
+        loop {
+            ready!(timer.as_mut().poll(cx));
+            let unsent = socket.unsent();
+            if unsent >= self.unsent {
+                return Poll::Ready(());
+            }
+            self.unsent = unsent;
+            timer.as_mut().reset(Instant::now() + limit);
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The three system calls that std has no safe face for. Everything unsafe of this crate is here.
+//! The system calls that std has no safe face for. Everything unsafe of this crate is here.
 
 use std::fs::File;
 use std::io;
@@ -31,6 +31,17 @@ pub(crate) fn will_need(file: &File, offset: u64, len: u64) {
         // SAFETY: the call takes no pointer; the descriptor is borrowed for the whole call.
         unsafe { libc::posix_fadvise(file.as_raw_fd(), offset, len, libc::POSIX_FADV_WILLNEED) };
     }
+}
+
+/// How many bytes the socket holds that the peer has not taken yet.
+pub(crate) fn unsent(socket: BorrowedFd<'_>) -> io::Result<usize> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the descriptor is borrowed for the whole call, and TIOCOUTQ writes one int, to a live one.
+    let done = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &mut bytes) };
+    if done < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(usize::try_from(bytes).unwrap_or(0))
 }
 
 fn file_offset(offset: u64) -> io::Result<libc::off_t> {

@@ -70,7 +70,7 @@ impl Watch {
     pub(crate) fn look(&mut self, seen: Sample, now: Instant) -> Verdict {
         let doing = self.classify(seen);
         let moved = if self.draining {
-            seen.active > 0 || seen.writes != self.seen.writes
+            doing == Doing::Answering
         } else {
             std::mem::discriminant(&doing) != std::mem::discriminant(&self.doing)
                 || seen.requests != self.seen.requests
@@ -91,12 +91,84 @@ impl Watch {
 
     fn classify(&self, seen: Sample) -> Doing {
         match self.doing {
-            _ if seen.active > 0 => Doing::Answering,
+            // A client that does not take what waits for it is the write timer's business.
+            _ if seen.active > 0 || seen.writing => Doing::Answering,
             _ if self.h2 && seen.requests > 0 => Doing::Resting { reads: seen.reads },
             _ if seen.requests != self.seen.requests => Doing::Resting { reads: seen.reads },
             Doing::Answering => Doing::Resting { reads: seen.reads },
             Doing::Resting { reads } if reads == seen.reads => Doing::Resting { reads },
             Doing::Resting { .. } | Doing::ReadingHead => Doing::ReadingHead,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Verdict::{Cut, Drain, Keep};
+    use super::*;
+
+    const HEADER: u64 = 10;
+    const IDLE: u64 = 100;
+
+    /// Each step: seconds since the start, (reads, requests, active), and the verdict.
+    #[track_caller]
+    fn check(h2: bool, drained_at: Option<u64>, steps: &[(u64, (u32, u32, u32), Verdict)]) {
+        let limits = Limits {
+            header_time: Duration::from_secs(HEADER),
+            idle: Duration::from_secs(IDLE),
+            ..Limits::default()
+        };
+        let start = Instant::now();
+        let mut watch = Watch::new(&limits, h2, start);
+        for &(second, (reads, requests, active), expect) in steps {
+            let now = start + Duration::from_secs(second);
+            if drained_at == Some(second) {
+                watch.drain(now);
+            }
+            let seen = Sample { reads, requests, active, writing: false };
+            assert_eq!(watch.look(seen, now), expect, "{steps:?} at {second} s");
+        }
+    }
+
+    #[test]
+    fn a_first_head_has_the_header_time() {
+        check(false, None, &[(0, (1, 0, 0), Keep), (9, (5, 0, 0), Keep), (10, (6, 0, 0), Cut)]);
+        check(false, None, &[(9, (1, 0, 0), Keep), (12, (2, 1, 1), Keep), (900, (2, 1, 1), Keep)]);
+    }
+
+    #[test]
+    fn rest_ends_after_the_idle_time() {
+        check(false, None, &[(1, (1, 1, 0), Keep), (100, (1, 1, 0), Keep), (101, (1, 1, 0), Drain)]);
+        check(false, None, &[(1, (1, 1, 1), Keep), (500, (1, 1, 0), Keep), (599, (1, 1, 0), Keep)]);
+        check(false, None, &[(1, (1, 1, 0), Keep), (90, (2, 2, 0), Keep), (180, (3, 3, 0), Keep)]);
+    }
+
+    #[test]
+    fn a_later_head_has_the_header_time_too() {
+        check(
+            false,
+            None,
+            &[(1, (1, 1, 0), Keep), (50, (2, 1, 0), Keep), (59, (9, 1, 0), Keep), (60, (9, 1, 0), Cut)],
+        );
+        check(
+            false,
+            None,
+            &[(1, (1, 1, 0), Keep), (50, (2, 1, 0), Keep), (59, (3, 2, 0), Keep), (70, (3, 2, 0), Keep)],
+        );
+    }
+
+    #[test]
+    fn http2_frames_without_requests_are_rest() {
+        check(true, None, &[(1, (1, 1, 0), Keep), (50, (9, 1, 0), Keep), (101, (20, 1, 0), Drain)]);
+    }
+
+    #[test]
+    fn a_drained_connection_that_does_nothing_is_cut() {
+        check(
+            true,
+            Some(5),
+            &[(5, (9, 1, 1), Keep), (500, (9, 1, 1), Keep), (509, (9, 1, 0), Keep), (519, (9, 1, 0), Cut)],
+        );
+        check(false, Some(5), &[(5, (9, 1, 0), Keep), (14, (9, 1, 0), Keep), (15, (10, 1, 0), Cut)]);
     }
 }

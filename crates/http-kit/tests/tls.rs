@@ -1,0 +1,213 @@
+//! TLS and HTTP/2: real bytes instead of sendfile, and certificates that change while transfers run.
+
+mod support;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use http::{Request, Response, StatusCode, Version};
+use http_body_util::{BodyExt, Full};
+use http_kit::{Body, Limits, Tls};
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::ClientConfig;
+use rustls::pki_types::{CertificateDer, ServerName};
+use support::*;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+struct Certificate {
+    pem: String,
+    key: String,
+    der: CertificateDer<'static>,
+}
+
+fn certificate() -> Certificate {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    Certificate { pem: made.cert.pem(), key: made.signing_key.serialize_pem(), der: made.cert.der().clone() }
+}
+
+fn write(folder: &Path, certificate: &Certificate) {
+    std::fs::write(folder.join("chain.pem"), &certificate.pem).unwrap();
+    std::fs::write(folder.join("key.pem"), &certificate.key).unwrap();
+}
+
+fn load(folder: &Path) -> Result<Arc<Tls>, http_kit::Error> {
+    Tls::load(&folder.join("chain.pem"), &folder.join("key.pem"))
+}
+
+async fn dial(
+    server: &Running,
+    trusted: &Certificate,
+    protocol: &[u8],
+) -> std::io::Result<TlsStream<TcpStream>> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(trusted.der.clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![protocol.to_vec()];
+    let name = ServerName::try_from("localhost").unwrap();
+    TlsConnector::from(Arc::new(config)).connect(name, server.connect().await).await
+}
+
+fn get(path: &str) -> Request<Full<Bytes>> {
+    Request::get(format!("https://localhost{path}")).body(Full::default()).unwrap()
+}
+
+async fn body_of(response: Response<hyper::body::Incoming>) -> Bytes {
+    assert_eq!(response.status(), StatusCode::OK);
+    response.into_body().collect().await.unwrap().to_bytes()
+}
+
+async fn http2_client(io: impl AsyncStream) -> http2::SendRequest<Full<Bytes>> {
+    let (client, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(io)).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+trait AsyncStream: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static {}
+impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static> AsyncStream for T {}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_arrive_over_tls_and_http2() {
+    let folder = tempfile::tempdir().unwrap();
+    let trusted = certificate();
+    write(folder.path(), &trusted);
+    let bytes = pattern(10 << 20);
+    let tls = Some(load(folder.path()).unwrap());
+    let server = Running::start(Limits::default(), file_server(file_of(&bytes)), tls);
+
+    let stream = dial(&server, &trusted, b"http/1.1").await.unwrap();
+    let (mut client, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let mut h2 = http2_client(dial(&server, &trusted, b"h2").await.unwrap()).await;
+    for (offset, len) in [(0, 0), (0, 1), (5, 4096), (1000, 300_000), (0, 10 << 20)] {
+        let path = format!("/{offset}/{len}");
+        let response = client.send_request(get(&path)).await.unwrap();
+        assert_eq!(response.version(), Version::HTTP_11);
+        assert!(body_of(response).await == bytes[offset..offset + len], "TLS {path}");
+        let response = h2.send_request(get(&path)).await.unwrap();
+        assert_eq!(response.version(), Version::HTTP_2);
+        assert_eq!(response.headers()["content-length"], len.to_string());
+        assert!(body_of(response).await == bytes[offset..offset + len], "HTTP/2 {path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn http2_without_tls_is_recognised() {
+    let bytes = pattern(3 << 20);
+    let server = Running::start(Limits::default(), file_server(file_of(&bytes)), None);
+    let mut client = http2_client(server.connect().await).await;
+    let parallel = (0..20).map(|i| {
+        let response = client.send_request(get(&format!("/{i}/{}", 2 << 20)));
+        async move { body_of(response.await.unwrap()).await }
+    });
+    for (i, body) in
+        futures_util::future::join_all(parallel.collect::<Vec<_>>()).await.into_iter().enumerate()
+    {
+        assert!(body == bytes[i..i + (2 << 20)]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn head_over_http2_sends_the_length_only() {
+    let server = Running::start(Limits::default(), file_server(file_of(&pattern(5000))), None);
+    let mut client = http2_client(server.connect().await).await;
+    let request = Request::head("http://localhost/0/5000").body(Full::default()).unwrap();
+    let response = client.send_request(request).await.unwrap();
+    assert_eq!(response.headers()["content-length"], "5000");
+    assert!(body_of(response).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_short_file_resets_the_stream_and_not_the_connection() {
+    let bytes = pattern(300_000);
+    let server = Running::start(Limits::default(), file_server(file_of(&bytes)), None);
+    let mut client = http2_client(server.connect().await).await;
+    // The reset may come before the client has looked at the head, or after.
+    if let Ok(response) = client.send_request(get("/0/300001")).await {
+        assert!(response.into_body().collect().await.is_err());
+    }
+    let response = client.send_request(get("/0/300000")).await.unwrap();
+    assert!(body_of(response).await == bytes);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn uploads_arrive_over_http2() {
+    let echo = handler(|_, request| async move {
+        let mut sum = 0;
+        let mut body = request.into_body();
+        while let Some(frame) = body.next().await {
+            sum += frame.unwrap().len();
+        }
+        Response::new(Body::full(sum.to_string()))
+    });
+    let server = Running::start(Limits::default(), echo, None);
+    let mut client = http2_client(server.connect().await).await;
+    let request = Request::put("http://localhost/").body(Full::from(pattern(9 << 20))).unwrap();
+    assert_eq!(body_of(client.send_request(request).await.unwrap()).await, (9 << 20).to_string());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_certificate_is_used_and_running_transfers_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let (first, second) = (certificate(), certificate());
+    write(folder.path(), &first);
+    let bytes = pattern(32 << 20);
+    let tls = load(folder.path()).unwrap();
+    let server = Running::start(Limits::default(), file_server(file_of(&bytes)), Some(Arc::clone(&tls)));
+    let mut client = http2_client(dial(&server, &first, b"h2").await.unwrap()).await;
+    let mut response = client.send_request(get(&format!("/0/{}", 32 << 20))).await.unwrap();
+    let mut got = response.frame().await.unwrap().unwrap().into_data().unwrap().to_vec();
+
+    write(folder.path(), &second);
+    tls.reload().unwrap();
+    assert!(dial(&server, &first, b"h2").await.is_err());
+    dial(&server, &second, b"h2").await.unwrap();
+    got.extend(body_of(response).await);
+    assert!(got == bytes);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_certificate_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (first, second) = (certificate(), certificate());
+    write(folder.path(), &first);
+    let tls = load(folder.path()).unwrap();
+    let server = Running::start(Limits::default(), file_server(file_of(b"x")), Some(Arc::clone(&tls)));
+    let chain = folder.path().join("chain.pem");
+    for broken in ["", "nonsense", &second.pem] {
+        std::fs::write(&chain, broken).unwrap();
+        let error = tls.reload().unwrap_err().to_string();
+        assert!(error.contains(folder.path().to_str().unwrap()), "{error}");
+        dial(&server, &first, b"h2").await.unwrap();
+    }
+    std::fs::remove_file(&chain).unwrap();
+    assert!(tls.reload().unwrap_err().to_string().contains("chain.pem"));
+    dial(&server, &first, b"h2").await.unwrap();
+    assert!(load(folder.path()).is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changed_files_are_noticed_by_themselves() {
+    let folder = tempfile::tempdir().unwrap();
+    let (first, second) = (certificate(), certificate());
+    write(folder.path(), &first);
+    let tls = load(folder.path()).unwrap();
+    let server = Running::start(Limits::default(), file_server(file_of(b"x")), Some(tls));
+    dial(&server, &first, b"h2").await.unwrap();
+    write(folder.path(), &second);
+    let noticed = async {
+        while dial(&server, &second, b"h2").await.is_err() {
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, noticed).await.unwrap();
+}
