@@ -14,7 +14,9 @@ use std::sync::{Condvar, Mutex, PoisonError};
 #[derive(Default)]
 pub(crate) struct Flusher {
     state: Mutex<State>,
-    ended: Condvar,
+    /// Those who wait for runs with even and with odd numbers: the end of a run must wake all who waited for it, but
+    /// only one of those who wait for the next.
+    turns: [Condvar; 2],
 }
 
 #[derive(Default)]
@@ -37,7 +39,7 @@ impl Flusher {
             state.wanted.insert(folder.to_owned());
         }
         while state.running && state.begun <= run {
-            state = self.ended.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self.turn(run).wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         if state.begun < run {
             (state.begun, state.running) = (run, true);
@@ -49,13 +51,18 @@ impl Flusher {
             if let Err(error) = outcome {
                 state.failed = Some((run, error.kind()));
             }
-            self.ended.notify_all();
+            self.turn(run).notify_all();
+            self.turn(run + 1).notify_one();
         }
         match state.failed {
             // A later failure counts as well: this run's own outcome may have been overwritten by it.
             Some((failed, kind)) if failed >= run => Err(kind.into()),
             _ => Ok(()),
         }
+    }
+
+    fn turn(&self, run: u64) -> &Condvar {
+        &self.turns[usize::from(run % 2 == 1)]
     }
 }
 
