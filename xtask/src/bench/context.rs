@@ -75,7 +75,7 @@ impl Field {
     /// Each server as a contestant under the same load.
     pub fn contestants<'a>(
         &'a self,
-        plan: impl Fn(usize) -> Plan + Copy + 'a,
+        plan: impl Fn(usize) -> Plan<'a> + Copy + 'a,
         operation: impl Fn(&Server, &mut Connection, u64) -> Result<u64> + Sync + Copy + 'a,
     ) -> Vec<Contestant<'a>> {
         let contestant = |server: &'a Server| Contestant {

@@ -7,7 +7,7 @@ use super::server::Server;
 use super::stats;
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// One operation: does number N on a connection and returns the payload bytes that it moved.
@@ -15,22 +15,24 @@ pub type Operation<'a> = dyn Fn(&mut Connection, u64) -> Result<u64> + Sync + 'a
 
 /// How much load to make.
 #[derive(Clone, Copy)]
-pub struct Plan {
+pub struct Plan<'a> {
     /// Connections, and so threads.
     pub connections: usize,
     /// When to end.
-    pub stop: Stop,
+    pub stop: Stop<'a>,
     /// The number of the first operation, so that samples can be kept apart.
     pub first: u64,
 }
 
 /// When a load ends.
 #[derive(Clone, Copy)]
-pub enum Stop {
+pub enum Stop<'a> {
     /// Each connection ends the operation at hand after this time.
     After(Duration),
     /// After so many operations in all.
     Count(u64),
+    /// Each connection ends the operation at hand once this is false.
+    While(&'a AtomicBool),
 }
 
 /// What was done and what it took.
@@ -137,6 +139,7 @@ fn work(
         let done = match plan.stop {
             Stop::After(time) => started.elapsed() >= time,
             Stop::Count(count) => number >= count,
+            Stop::While(running) => !running.load(Ordering::Relaxed),
         };
         if done {
             return Ok((bytes, latencies));

@@ -6,6 +6,9 @@
 
 mod client;
 mod context;
+mod copy;
+mod footprint;
+mod gc_load;
 mod load;
 mod pairs;
 mod payload;
@@ -13,8 +16,10 @@ mod process;
 mod reads;
 mod receiver;
 mod report;
+mod scale;
 mod server;
 mod stats;
+mod store;
 mod writes;
 
 use crate::tools::{self, Purpose};
@@ -44,6 +49,10 @@ const BENCHES: &[Bench] = &[
     ("manifest-get", reads::manifests),
     ("push-64m", writes::large),
     ("push-4k", writes::small),
+    ("copy", copy::run),
+    ("footprint", footprint::run),
+    ("scale", scale::run),
+    ("gc-load", gc_load::run),
 ];
 
 /// Runs the chore.

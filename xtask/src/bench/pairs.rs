@@ -84,7 +84,7 @@ pub fn run(pairs: usize, mut contestants: Vec<Contestant>) -> Result<Vec<Series>
 /// Who goes when: forwards and backwards in turn, each time beginning with another one.
 fn order(count: usize, round: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..count).map(|index| (index + round / 2) % count).collect();
-    if round % 2 == 1 {
+    if !round.is_multiple_of(2) {
         order.reverse();
     }
     order

@@ -76,9 +76,9 @@ impl Section {
     pub fn markdown(&self) -> String {
         let mut text = format!("### {}: {}\n\n", self.name, self.title);
         if !self.comparisons.is_empty() {
-            text += "| case | against | decides | ratio (95 %) | goal | met | throughput ratio (95 %) | \
+            text += "| case | against | CPU ratio (95 %) | throughput ratio (95 %) | goal | met | \
                      subject: CPU/op, rate, p99 | rival: CPU/op, rate, p99 |\n\
-                     |---|---|---|---|---|---|---|---|---|\n";
+                     |---|---|---|---|---|---|---|---|\n";
             self.comparisons.iter().for_each(|comparison| text += &(row(comparison) + "\n"));
             text.push('\n');
         }
@@ -95,9 +95,9 @@ impl Section {
 fn row(comparison: &Comparison) -> String {
     let Comparison { case, goal, subject, rival, .. } = comparison;
     let deciding = comparison.deciding();
-    let decides = match comparison.decided_by {
-        Measure::Cpu => "CPU",
-        Measure::Clock => "time",
+    let (cpu, rate) = match comparison.decided_by {
+        Measure::Cpu => (format!("**{}**", ratio(comparison.cpu)), ratio(comparison.rate)),
+        Measure::Clock => (ratio(comparison.cpu), format!("**{}**", ratio(comparison.rate))),
     };
     let (goal, met) = match goal {
         Goal::AtLeast(bound) => (format!("at least {bound}x"), verdict(deciding, *bound, false)),
@@ -105,10 +105,8 @@ fn row(comparison: &Comparison) -> String {
         Goal::None => ("-".into(), "-"),
     };
     format!(
-        "| {case} | {} | {decides} | **{}** | {goal} | {met} | {} | {} | {} |",
+        "| {case} | {} | {cpu} | {rate} | {goal} | {met} | {} | {} |",
         rival.name,
-        ratio(deciding),
-        ratio(comparison.rate),
         describe(subject),
         describe(rival)
     )
@@ -125,7 +123,8 @@ fn verdict(deciding: Estimate, bound: f64, at_most: bool) -> &'static str {
     }
 }
 
-fn ratio(value: Estimate) -> String {
+/// A ratio with its interval.
+pub fn ratio(value: Estimate) -> String {
     format!("{:.2} ({:.2}-{:.2})", value.median, value.low, value.high)
 }
 
