@@ -169,7 +169,7 @@ fn is_installed(tool: &GoTool, folder: &Path) -> bool {
 /// Where a program is, on PATH or in the system folders that PATH of an ordinary user lacks.
 fn find(program: &str) -> Option<PathBuf> {
     if program.starts_with('/') {
-        return Some(PathBuf::from(program)).filter(|path| path.exists());
+        return Some(PathBuf::from(program)).filter(|path| path.is_file());
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);

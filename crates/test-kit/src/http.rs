@@ -62,9 +62,14 @@ impl Client {
 
     /// Sends bytes as they are and returns the raw connection for reading.
     pub fn raw(&self, bytes: &[u8]) -> TcpStream {
+        self.try_raw(bytes).expect("the server takes the bytes")
+    }
+
+    /// Sends bytes as they are; `None` where the server closed before it had taken them all.
+    pub fn try_raw(&self, bytes: &[u8]) -> Option<TcpStream> {
         let mut stream = self.connect();
-        stream.write_all(bytes).expect("a fresh connection takes bytes");
-        stream
+        stream.write_all(bytes).ok()?;
+        Some(stream)
     }
 
     fn connect(&self) -> TcpStream {
@@ -263,13 +268,22 @@ impl Response {
     /// status and this code.
     #[track_caller]
     pub fn expect_error(self, status: u16, code: &str) -> Self {
+        let response = self.expect_error_form(status);
+        assert_eq!(response.json()["errors"][0]["code"], code, "{response}");
+        response
+    }
+
+    /// Panics, with the whole answer, unless this is an error in the specification's JSON form with this
+    /// status, whatever its code.
+    #[track_caller]
+    pub fn expect_error_form(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{self}");
         assert_eq!(self.header("content-type"), Some("application/json"), "{self}");
-        let errors = self.json();
-        let errors = errors["errors"].as_array().unwrap_or_else(|| panic!("no list of errors: {self}"));
+        let body = self.json();
+        let errors = body["errors"].as_array().unwrap_or_else(|| panic!("no list of errors: {self}"));
         assert!(!errors.is_empty(), "an empty list of errors: {self}");
         for error in errors {
-            assert_eq!(error["code"], code, "{self}");
+            assert!(error["code"].as_str().is_some_and(is_code), "no code: {self}");
             assert!(error["message"].as_str().is_some_and(|text| !text.is_empty()), "no message: {self}");
         }
         self
@@ -311,6 +325,11 @@ impl std::fmt::Display for Response {
         }
         write!(f, "{}", String::from_utf8_lossy(&self.body[..self.body.len().min(2000)]))
     }
+}
+
+/// Codes are words in capitals, joined by underscores.
+fn is_code(code: &str) -> bool {
+    !code.is_empty() && code.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_')
 }
 
 /// Adds a query parameter to a path that may have some already, as the protocol asks of an upload's Location.

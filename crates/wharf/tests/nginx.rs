@@ -159,7 +159,7 @@ fn bytes_lengths_ranges_and_digests_are_unchanged() {
     cmd.args(["--data-binary", "@-", &manifest_url]).stdin(manifest.to_string()).run();
 
     let ranges: [&[&str]; 4] = [&[], &["Range: bytes=10-99"], &["Range: bytes=500-"], &["Range: bytes=-7"]];
-    for url in [blob, manifest_url, nginx.url(&format!("{PREFIX}/v2/some/image/tags/list"))] {
+    for url in [blob, manifest_url] {
         let direct = url.replace(&nginx.url(PREFIX), &server.url());
         for method in ["GET", "HEAD"] {
             for range in ranges {
