@@ -12,8 +12,13 @@ use test_kit::{Cmd, WharfServer, temp_dir};
 const MAY_SKIP: &[(&str, &str, &str)] =
     &[("1.1", "/blob-post-cancel", "cancelling an upload is newer than 1.1; the run at `dev` tests it")];
 
+/// The suite's own default too: the specification lets a registry refuse such images.
+const SPARSE: &str = "an image whose layers were never pushed could not be pulled, so its push is refused";
+
 /// What the suite may leave off: at which version, the name in its results, and why that is right.
 const MAY_BE_OFF: &[(&str, &str, &str)] = &[
+    ("1.1", "Sparse Manifests", SPARSE),
+    ("dev", "Sparse Manifests", SPARSE),
     ("1.1", "Blob upload cancel", "newer than 1.1; the run at `dev` tests it"),
     ("1.1", "Manifest put with tag params", "newer than 1.1; the run at `dev` tests it"),
     ("1.1", "Tag Param", "newer than 1.1; the run at `dev` tests it"),
@@ -48,7 +53,6 @@ fn conform(version: &str) {
         .env("OCI_REPO2", "conformance/two")
         .env("OCI_VERSION", version)
         .env("OCI_DATA_SHA512", "true")
-        .env("OCI_DATA_SPARSE", "true")
         .env("OCI_RESULTS_DIR", dir.path())
         .run_any();
     let outcomes = read_junit(&dir.path().join("junit.xml"));

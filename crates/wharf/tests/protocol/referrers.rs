@@ -65,7 +65,7 @@ fn a_filter_is_applied_and_said_so() {
     // A plus sign means itself, whether it is encoded or not.
     for text in ["application/vnd.example.sbom+json", "application%2Fvnd.example.sbom%2Bjson"] {
         let some = referrers(&client, "filter", &digest, &format!("?artifactType={text}"));
-        assert_eq!(digests(&some), [first.clone()], "{text}");
+        assert_eq!(digests(&some), [first.as_str()], "{text}");
         assert_eq!(some.require("oci-filters-applied"), "artifactType");
         assert_eq!(some.json()["manifests"][0]["artifactType"], "application/vnd.example.sbom+json");
         assert_eq!(some.json()["manifests"][0]["annotations"]["about"], "application/vnd.example.sbom+json");
@@ -82,14 +82,14 @@ fn referrers_may_come_before_their_subject_and_go_with_their_own_deletion() {
     let manifest = image(json!({"annotations": {"text": "late"}}));
     let digest = sha256(manifest.to_string().as_bytes());
     let early = attach(&client, "early", &subject(&digest), "application/early");
-    assert_eq!(digests(&referrers(&client, "early", &digest, "")), [early.clone()]);
+    assert_eq!(digests(&referrers(&client, "early", &digest, "")), [early.as_str()]);
     put_manifest(&client, "early", "v1", &manifest).expect(201);
-    assert_eq!(digests(&referrers(&client, "early", &digest, "")), [early.clone()]);
+    assert_eq!(digests(&referrers(&client, "early", &digest, "")), [early.as_str()]);
     // Other repositories do not see it.
     assert!(digests(&referrers(&client, "other", &digest, "")).is_empty());
     // The subject may go: what refers to it stays until it is deleted itself.
     client.delete(&format!("/v2/early/manifests/{digest}")).expect(202);
-    assert_eq!(digests(&referrers(&client, "early", &digest, "")), [early.clone()]);
+    assert_eq!(digests(&referrers(&client, "early", &digest, "")), [early.as_str()]);
     client.delete(&format!("/v2/early/manifests/{early}")).expect(202);
     assert!(digests(&referrers(&client, "early", &digest, "")).is_empty());
 }
