@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use access::{Action, Actor, Context, Grant, Listing, Policy, authorise, authorise_listing};
 use futures_util::future::BoxFuture;
 use http::header::{ACCEPT_ENCODING, ALLOW, HeaderValue, USER_AGENT, VIA};
-use http::{HeaderMap, Method, Request, Response};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_kit::{Body, ConnInfo, Forwarded, Handler, RequestBody, RequestId, TrustedProxies, X_REQUEST_ID};
 use oci::RepoName;
 use registry::Registry;
@@ -178,6 +178,9 @@ fn refuse(call: &Call<'_>, endpoint: &'static str, error: WireError) -> Response
     if error.status.is_server_error() {
         let cause = error.cause.as_deref().map(ToString::to_string).unwrap_or_default();
         tracing::error!(request, endpoint, client = ?call.context.address, actor = %call.actor, status = error.status.as_u16(), cause, "{}", error.message);
+    } else if error.status == StatusCode::NOT_FOUND {
+        // Clients ask for what may not be there before they push it.
+        tracing::debug!(request, endpoint, status = error.status.as_u16(), "{}", error.message);
     } else {
         tracing::info!(request, endpoint, client = ?call.context.address, actor = %call.actor, status = error.status.as_u16(), "{}", error.message);
     }
