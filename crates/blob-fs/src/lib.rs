@@ -89,11 +89,19 @@ impl FsBlobs {
 
 impl BlobStore for FsBlobs {
     fn stat(&self, key: BlobKey) -> BoxFuture<'_, Result<BlobStat, BlobError>> {
-        ready(self.objects.stat(key)).boxed()
+        if let Some(stat) = self.objects.stat_open(key) {
+            return ready(Ok(stat)).boxed();
+        }
+        let objects = self.objects.clone();
+        blocking(move || objects.stat(key)).boxed()
     }
 
     fn read(&self, key: BlobKey, range: Option<ByteRange>) -> BoxFuture<'_, Result<BlobRead, BlobError>> {
-        ready(self.objects.read(key, range)).boxed()
+        if let Some(read) = self.objects.read_cached(key, range) {
+            return ready(read).boxed();
+        }
+        let objects = self.objects.clone();
+        blocking(move || objects.read(key, range)).boxed()
     }
 
     fn write(&self, key: BlobKey, content: Bytes) -> BoxFuture<'_, Result<(), BlobError>> {
@@ -135,13 +143,13 @@ impl BlobStore for FsBlobs {
         age: Duration,
         dry_run: bool,
     ) -> BoxFuture<'_, Result<usize, BlobError>> {
+        if dry_run {
+            return ready(Ok(self.sessions.count_expired(idle, age))).boxed();
+        }
         let (folders, sessions) = (self.folders.clone(), self.sessions.clone());
         blocking(move || {
             let expired = sessions.expired(idle, age);
             let count = expired.len();
-            if dry_run {
-                return Ok(count);
-            }
             for mut lease in expired {
                 folders.remove_staged(lease.name())?;
                 lease.leave_ended();

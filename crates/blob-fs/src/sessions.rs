@@ -46,6 +46,17 @@ enum State {
     Free(Option<Box<Progress>>),
 }
 
+impl Session {
+    fn has_expired(&self, idle: Duration, age: Duration) -> bool {
+        let now = SystemTime::now();
+        // A time in the future, after the clock was set back, counts as now.
+        let since = |time: SystemTime| now.duration_since(time).unwrap_or_default();
+        let made = SystemTime::UNIX_EPOCH + Duration::from_millis(self.name.blob.unix_millis());
+        let free = matches!(self.state, State::Free(_));
+        free && (since(self.touched) >= idle || since(made) >= age)
+    }
+}
+
 /// An upload that its asker now has for itself.
 pub(crate) enum Found {
     /// A new one.
@@ -134,18 +145,14 @@ impl Sessions {
 
     /// Takes the uploads that nobody writes to and that have not been touched for `idle` or are older than `age`.
     pub fn expired(self: &Arc<Self>, idle: Duration, age: Duration) -> Vec<Lease> {
-        let now = SystemTime::now();
-        // A time in the future, after the clock was set back, counts as now.
-        let since = |time: SystemTime| now.duration_since(time).unwrap_or_default();
-        let mut expired = Vec::new();
-        for session in self.open().values_mut() {
-            let made = SystemTime::UNIX_EPOCH + Duration::from_millis(session.name.blob.unix_millis());
-            let over = since(session.touched) >= idle || since(made) >= age;
-            if over && matches!(session.state, State::Free(_)) {
-                expired.push(self.lease(session));
-            }
-        }
-        expired
+        let mut open = self.open();
+        let expired = open.values_mut().filter(|session| session.has_expired(idle, age));
+        expired.map(|session| self.lease(session)).collect()
+    }
+
+    /// How many uploads [`Sessions::expired`] would take.
+    pub fn count_expired(&self, idle: Duration, age: Duration) -> usize {
+        self.open().values().filter(|session| session.has_expired(idle, age)).count()
     }
 
     fn lease(self: &Arc<Self>, session: &mut Session) -> Lease {
