@@ -36,15 +36,19 @@ impl<'a> Worker<'a> {
 
     /// Does one thing.
     pub fn act(&mut self) -> Outcome {
-        let pushes = if self.site.ledger.manifests() > MANY { 20 } else { 45 };
-        match self.dice.below(100) {
-            n if n < pushes => self.push_something(),
-            n if n < 60 => self.pull(),
-            n if n < 68 => self.push_again(),
-            n if n < 75 => self.loose_blob(),
-            n if n < 82 => self.abandon_upload(),
-            n if n < 89 => self.delete_tag(),
-            _ => self.delete_manifest(),
+        let many = self.site.ledger.manifests() > MANY;
+        // Of a hundred acts: pushes, pushes of what was there before, manifests deleted; the rest is always alike.
+        let (push, again, delete) = if many { (10, 5, 35) } else { (38, 8, 4) };
+        let roll = self.dice.below(100);
+        let (again, delete) = (push + again, push + again + delete);
+        match roll {
+            n if n < push => self.push_something(),
+            n if n < again => self.push_again(),
+            n if n < delete => self.delete_manifest(),
+            50..=79 => self.pull(),
+            80..=86 => self.loose_blob(),
+            87..=92 => self.abandon_upload(),
+            _ => self.delete_tag(),
         }
     }
 
