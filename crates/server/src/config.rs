@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
+use crate::bounds;
 use crate::span::Span;
 
 /// All that can be set.
@@ -318,7 +319,7 @@ impl Config {
         if self.tls.certificate.as_os_str().is_empty() != self.tls.key.as_os_str().is_empty() {
             bail!("TLS needs both `tls.certificate` and `tls.key`");
         }
-        Ok(())
+        bounds::check(&Table::try_from(self).context("the configuration cannot be written as TOML")?)
     }
 
     /// Whether TLS is on.
