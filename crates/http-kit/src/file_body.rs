@@ -20,6 +20,10 @@ use crate::zerocopy::{SEGMENT_MAX, file_too_short};
 const READ_MAX: usize = 256 << 10;
 /// Below this one read and one write together cost less than probe, header write and sendfile.
 const SENDFILE_MIN: usize = 32 << 10;
+/// What the blocking pool fetches before the first of it is sent: more would let the client wait for the disk.
+const FETCH_MAX: usize = 1 << 20;
+/// How far apart a long segment is probed for being in the page cache.
+const PROBE_STEP: usize = 2 << 20;
 /// How far beyond a missed segment the kernel is asked to read ahead.
 const READ_AHEAD: u64 = 4 << 20;
 /// A fetch touches one byte in each step of this size, to wait until the kernel has read them all.
@@ -43,14 +47,13 @@ pub(crate) struct FileBody {
     sendfile: Option<Arc<ConnInfo>>,
     buffer: BytesMut,
     fetch: Option<JoinHandle<io::Result<BytesMut>>>,
-    /// The range's first byte that has been neither probed nor fetched yet.
-    cold_from: u64,
+    /// How much of the range's start is known to be in the page cache.
+    cached: usize,
 }
 
 impl FileBody {
     pub(crate) fn new(range: FileRange) -> FileBody {
-        let cold_from = range.offset;
-        FileBody { left: range, sendfile: None, buffer: BytesMut::new(), fetch: None, cold_from }
+        FileBody { left: range, sendfile: None, buffer: BytesMut::new(), fetch: None, cached: 0 }
     }
 
     pub(crate) fn left(&self) -> u64 {
@@ -79,15 +82,20 @@ impl FileBody {
 
     /// The next segment for sendfile, once it is in the page cache.
     fn poll_segment(&mut self, cx: &mut Context<'_>, conn: &ConnInfo) -> Poll<io::Result<Bytes>> {
-        let len = self.next_len(SEGMENT_MAX);
-        if self.fetch.is_some() {
-            ready!(self.poll_fetch(cx))?;
-        } else if self.cold_from <= self.left.offset && !is_cached(&self.left, len) {
-            self.start_fetch(move |range| touch(range, len).map(|()| BytesMut::new()));
-            ready!(self.poll_fetch(cx))?;
+        if self.cached == 0 && self.fetch.is_none() {
+            self.cached = cached_len(&self.left, self.next_len(SEGMENT_MAX))?;
         }
-        self.cold_from = self.left.offset + len as u64;
-        conn.slot.poll_offer(cx, &self.left.file, self.left.offset, len).map(Ok)
+        if self.cached == 0 {
+            let len = self.next_len(FETCH_MAX);
+            if self.fetch.is_none() {
+                self.start_fetch(move |range| touch(range, len).map(|()| BytesMut::new()));
+            }
+            ready!(self.poll_fetch(cx))?;
+            self.cached = len;
+        }
+        let tag = ready!(conn.slot.poll_offer(cx, &self.left.file, self.left.offset, self.cached));
+        self.cached = 0;
+        Poll::Ready(Ok(tag))
     }
 
     /// The next bytes themselves.
@@ -144,13 +152,20 @@ impl FileBody {
     }
 }
 
-/// Whether first and last byte can be read without waiting. A guess for what lies between them: a segment that is
-/// cached at both ends and not in the middle costs one wait, no more.
-fn is_cached(range: &FileRange, len: usize) -> bool {
+/// How much of the range's first `len` bytes can be sent without waiting, judged by a few of them: a hole between two
+/// probes costs one wait, no more.
+fn cached_len(range: &FileRange, len: usize) -> io::Result<usize> {
     let mut byte = [MaybeUninit::uninit()];
-    [range.offset, range.offset + len as u64 - 1]
-        .into_iter()
-        .all(|at| !sys::read_cached(&range.file, &mut byte, at).is_err_and(|error| is_miss(&error)))
+    let mut cached = 0;
+    for step in (0..len).step_by(PROBE_STEP).chain([len - 1]) {
+        match sys::read_cached(&range.file, &mut byte, range.offset + step as u64) {
+            Ok(0) => return Err(file_too_short(range.offset, range.len)),
+            Ok(_) => cached = step,
+            Err(error) if is_miss(&error) => return Ok(cached),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(len)
 }
 
 fn is_miss(error: &io::Error) -> bool {

@@ -91,7 +91,8 @@ impl Wire {
     /// An empty body of a HEAD tells nothing of the length that GET would have: that is for the handler to say.
     fn fit(self, response: &mut Response<Body>) {
         let empty = response.body().is_empty();
-        if self.head && empty || !self.head && !(self.h2 && empty) || is_bodiless(response.status()) {
+        let announce = if self.head { !empty } else { self.h2 && empty };
+        if !announce || is_bodiless(response.status()) {
             return;
         }
         if let Some(len) = response.body().known_len() {

@@ -53,17 +53,29 @@ impl Socket {
         each!(self, stream => sys::unsent(stream.as_fd())).unwrap_or(0)
     }
 
+    /// Runs a system call that writes up to `len` bytes. One that wrote less has filled the socket: the next is then
+    /// not tried before the socket is writable again. (Were it another reason, the write timer would notice.)
     fn poll_call(
         &self,
         cx: &mut Context<'_>,
+        len: usize,
         call: impl Fn(BorrowedFd<'_>) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         loop {
             ready!(self.poll_write_ready(cx))?;
-            match self.try_write(&call) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                done => return Poll::Ready(done),
+            let mut partly = None;
+            let done = self.try_write(|socket| match call(socket) {
+                Ok(wrote) if wrote > 0 && wrote < len => {
+                    partly = Some(wrote);
+                    Err(io::ErrorKind::WouldBlock.into())
+                }
+                done => done,
+            });
+            match (done, partly) {
+                (_, Some(wrote)) => return Poll::Ready(Ok(wrote)),
+                (Err(error), _) if error.kind() == io::ErrorKind::WouldBlock => {}
+                (Err(error), _) if error.kind() == io::ErrorKind::Interrupted => {}
+                (done, _) => return Poll::Ready(done),
             }
         }
     }
@@ -135,12 +147,15 @@ impl Io {
         match tagged.first() {
             Some(tag) if before.iter().all(|buf| buf.is_empty()) => {
                 self.conn.slot.poll_send(tag, |file, offset, len| {
-                    self.socket.poll_call(cx, |socket| sys::sendfile(socket, file, offset, len))
+                    self.socket.poll_call(cx, len, |socket| sys::sendfile(socket, file, offset, len))
                 })
             }
-            Some(_) => self.socket.poll_call(cx, |socket| {
-                socket2::SockRef::from(&socket).send_vectored_with_flags(before, libc::MSG_MORE)
-            }),
+            Some(_) => {
+                let len = before.iter().map(|buf| buf.len()).sum();
+                self.socket.poll_call(cx, len, |socket| {
+                    socket2::SockRef::from(&socket).send_vectored_with_flags(before, libc::MSG_MORE)
+                })
+            }
             // The slot waits for its tag, and this write does not carry it: the slice must have been copied.
             None => self.conn.slot.poll_send(&[], |_, _, _| Poll::Ready(Ok(0))),
         }
@@ -207,35 +222,36 @@ impl AsyncWrite for Io {
     }
 }
 
-/// Times a pending write. A large socket buffer becomes writable only after much of it has been taken, so at the end
-/// of the time what counts is whether any of it was.
+/// Times a pending write. A large socket buffer becomes writable only after much of it has been taken, so what counts
+/// is whether any of it was: it is looked at after half of the time and again at the end, and not at all in the
+/// common case that the wait is short.
 struct Stall {
     limit: Duration,
     timer: Option<Pin<Box<Sleep>>>,
     running: bool,
-    unsent: usize,
+    unsent: Option<usize>,
 }
 
 impl Stall {
     fn new(limit: Duration) -> Stall {
-        Stall { limit, timer: None, running: false, unsent: 0 }
+        Stall { limit, timer: None, running: false, unsent: None }
     }
 
     fn poll_expired(&mut self, cx: &mut Context<'_>, socket: &Socket) -> Poll<()> {
-        let limit = self.limit;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        let half = self.limit / 2;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(half)));
         if !std::mem::replace(&mut self.running, true) {
-            self.unsent = socket.unsent();
-            timer.as_mut().reset(Instant::now() + limit);
+            self.unsent = None;
+            timer.as_mut().reset(Instant::now() + half);
         }
         loop {
             ready!(timer.as_mut().poll(cx));
             let unsent = socket.unsent();
-            if unsent >= self.unsent {
+            if self.unsent.is_some_and(|before| unsent >= before) {
                 return Poll::Ready(());
             }
-            self.unsent = unsent;
-            timer.as_mut().reset(Instant::now() + limit);
+            self.unsent = Some(unsent);
+            timer.as_mut().reset(Instant::now() + half);
         }
     }
 }

@@ -17,8 +17,11 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 
-/// The longest segment: bounds one sendfile call, and so the time that a worker thread spends in one.
-pub(crate) const SEGMENT_MAX: usize = 1 << 20;
+/// The longest segment. Each begins and ends with costs of its own, so it is larger than one call sends.
+pub(crate) const SEGMENT_MAX: usize = 8 << 20;
+
+/// The most that one call sends: bounds the time that a worker thread spends in it.
+const SEND_MAX: usize = 2 << 20;
 
 /// Never written and never read, so that its pages never come to exist: the allocator maps zero pages for it.
 static ZONE: LazyLock<&'static [u8]> = LazyLock::new(|| Box::leak(vec![0; SEGMENT_MAX].into_boxed_slice()));
@@ -87,7 +90,7 @@ impl Slot {
             )));
         };
         let at = segment.offset + segment.sent as u64;
-        let sent = std::task::ready!(send(&segment.file, at, tag.len()))?;
+        let sent = std::task::ready!(send(&segment.file, at, tag.len().min(SEND_MAX)))?;
         if sent == 0 {
             return Poll::Ready(Err(file_too_short(at, tag.len() as u64)));
         }
@@ -118,7 +121,7 @@ impl Segment {
 pub(crate) fn file_too_short(offset: u64, missing: u64) -> io::Error {
     io::Error::new(
         io::ErrorKind::UnexpectedEof,
-        format!("the file ends at byte {offset}, {missing} bytes before the end of the range being sent"),
+        format!("the file ends within the {missing} bytes from byte {offset} that were to be sent"),
     )
 }
 
@@ -169,7 +172,8 @@ mod tests {
         let tag = ready(offer(&slot, 5000));
         assert_eq!(send(&slot, &tag[1..], 1), Err(io::ErrorKind::Other));
         assert_eq!(send(&slot, b"copied", 1), Err(io::ErrorKind::Other));
-        assert!(!is_tag(&tag.to_vec()) && !is_tag(b"") && !is_tag(&tag[5000..]));
+        let copied = tag.to_vec();
+        assert!(!is_tag(&copied) && !is_tag(b"") && !is_tag(&tag[5000..]));
     }
 
     #[test]
