@@ -1,1 +1,92 @@
-//! cli
+//! The command line of Wharf: parses, calls, prints.
+//!
+//! It names neither the server nor any store. What happens on a server's own machine goes through [`Host`],
+//! which the binary implements; all else is done over the network or on local files.
+
+mod admin;
+mod args;
+mod bars;
+mod copy;
+mod delete;
+mod duration;
+mod end;
+mod host;
+mod inspect;
+mod lists;
+mod out;
+mod text;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+
+pub use args::{LogFormat, SeedFlags, ServeFlags};
+pub use host::{Host, Lines};
+
+use args::{Args, Command};
+use out::Out;
+
+/// What a command has to say beside its output: whether what it looked at is in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Good,
+    Bad,
+}
+
+/// Runs the command that the arguments name, the program's name first. Exit codes: 0 it is done, 1 it failed or
+/// what was checked is not in order, 2 the arguments are wrong.
+pub fn run(args: impl IntoIterator<Item = impl Into<OsString> + Clone>, host: &dyn Host) -> ExitCode {
+    let args = match Args::try_parse_from(args) {
+        Ok(args) => args,
+        Err(error) => {
+            // Help and version come this way, too. That nobody reads it any more changes nothing.
+            error.print().ok();
+            return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
+        }
+    };
+    let outcome = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("the asynchronous runtime cannot be started")
+        .and_then(|runtime| runtime.block_on(dispatch(args.command, host)));
+    match outcome {
+        Ok(Verdict::Good) => ExitCode::SUCCESS,
+        Ok(Verdict::Bad) => ExitCode::FAILURE,
+        // `wharf tags ... | head` has all that it wanted.
+        Err(error) if out::is_closed(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("wharf: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn dispatch(command: Command, host: &dyn Host) -> Result<Verdict> {
+    let out = &mut Out::stdout();
+    let done = match command {
+        // The server ends by its own signals, in good order.
+        Command::Serve(flags) => return host.serve(flags).await.map(|()| Verdict::Good),
+        Command::Check(flags) => return interruptible(admin::check(flags, host, out)).await,
+        Command::Gc(flags) => interruptible(admin::gc(flags, host, out)).await,
+        Command::Seed(flags) => interruptible(admin::seed(flags, host, out)).await,
+        Command::Copy(flags) => interruptible(copy::run(flags, out)).await,
+        Command::Inspect(flags) => interruptible(inspect::run(flags, out)).await,
+        Command::Tags(flags) => interruptible(lists::tags(flags, out)).await,
+        Command::Repos(flags) => interruptible(lists::repositories(flags, out)).await,
+        Command::Delete(flags) => interruptible(delete::run(flags, out)).await,
+    };
+    done.map(|()| Verdict::Good)
+}
+
+/// Ends the work in good order when the user has had enough, so that no temporary file stays.
+async fn interruptible<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::select! {
+        outcome = work => outcome,
+        signal = tokio::signal::ctrl_c() => {
+            signal.context("interrupts cannot be noticed")?;
+            bail!("interrupted. The same command goes on where it stopped")
+        }
+    }
+}

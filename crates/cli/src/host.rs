@@ -1,0 +1,33 @@
+//! What the command line asks of the program that it is part of.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use serde_json::Value;
+
+use crate::{SeedFlags, ServeFlags};
+
+/// The answer to an administration request, line by line.
+pub type Lines = BoxStream<'static, Result<Value>>;
+
+/// The server, as the command line sees it. The binary implements it.
+pub trait Host: Send + Sync {
+    /// Serves until a signal ends it.
+    fn serve(&self, flags: ServeFlags) -> BoxFuture<'_, Result<()>>;
+
+    /// Sends one administration request to the server that runs on a data folder, or does it on the store itself
+    /// where none runs. `path` is a path of the administration API, such as `/api/v1/gc`. The data folder may be
+    /// named by the configuration file instead.
+    fn admin(
+        &self,
+        data: Option<PathBuf>,
+        config: Option<PathBuf>,
+        path: String,
+        body: Value,
+    ) -> BoxFuture<'_, Result<Lines>>;
+
+    /// Fills a new store with manifests, for measurements.
+    fn seed(&self, flags: SeedFlags) -> BoxFuture<'_, Result<Value>>;
+}
