@@ -13,7 +13,7 @@ use test_kit::{Cmd, Daemon, WharfServer, free_port, sha256, temp_dir, tools};
 const PREFIX: &str = "/behind/nginx";
 
 /// An nginx of our own before a server.
-struct Nginx {
+pub struct Nginx {
     // Before the folder, because fields are dropped in this order and the process must end first.
     _daemon: Daemon,
     port: u16,
@@ -22,7 +22,7 @@ struct Nginx {
 }
 
 impl Nginx {
-    fn start(server: &WharfServer) -> Self {
+    pub fn start(server: &WharfServer) -> Self {
         let dir = temp_dir();
         let certificate = Certificate::create(dir.path(), "nginx");
         let port = free_port();
@@ -36,7 +36,8 @@ impl Nginx {
         Nginx { _daemon: daemon, port, certificate, dir }
     }
 
-    fn curl(&self) -> Curl {
+    /// Requests to it over HTTP/2.
+    pub fn curl(&self) -> Curl {
         Curl::tls(Version::Http2, &self.certificate)
     }
 
@@ -44,7 +45,8 @@ impl Nginx {
         format!("127.0.0.1:{}", self.port)
     }
 
-    fn url(&self, path: &str) -> String {
+    /// The address of a path of the server, without the prefix.
+    pub fn url(&self, path: &str) -> String {
         format!("https://{}{path}", self.authority())
     }
 }

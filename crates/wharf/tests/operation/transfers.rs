@@ -3,6 +3,7 @@
 //! No clock decides here: a download is stopped in the middle by not reading it, and goes on when the
 //! change has been seen to take effect.
 
+use crate::nginx::Nginx;
 use std::fs;
 use std::io::Read;
 use test_kit::certificate::Certificate;
@@ -62,6 +63,13 @@ fn finish(mut download: Download, large: &Large) {
     download.expect_end();
 }
 
+/// Waits until the server takes no new connections: the signal has taken effect.
+fn wait_until_it_refuses(server: &mut WharfServer) {
+    let port = server.port();
+    let refused = |_: &_| std::net::TcpStream::connect(("127.0.0.1", port)).err();
+    server.process().wait_until("it took no new connections", refused);
+}
+
 fn push(server: &WharfServer, large: &Large) -> String {
     let client = server.client();
     let upload = client.post("/v2/large/blobs/uploads/").expect(202).location();
@@ -73,20 +81,22 @@ fn push(server: &WharfServer, large: &Large) -> String {
 }
 
 #[test]
-fn a_pull_of_a_gibibyte_ends_well_after_sigterm() {
+fn pulls_of_a_gibibyte_end_well_after_sigterm() {
     let mut server = WharfServer::start(env!("CARGO_BIN_EXE_wharf"));
     let large = Large::new(1024);
     let path = push(&server, &large);
-    let url = format!("{}{path}", server.url());
-    let mut download = Curl::plain().download(&url);
-    download.expect(&large.block);
+    let nginx = Nginx::start(&server);
+    let direct = Curl::plain().download(&format!("{}{path}", server.url()));
+    let mut downloads = [direct, nginx.curl().download(&nginx.url(&path))];
+    for download in &mut downloads {
+        download.expect(&large.block);
+    }
 
     server.process().signal(libc::SIGTERM);
-    let port = server.port();
-    server.process().wait_until("it took no new connections", |_| {
-        std::net::TcpStream::connect(("127.0.0.1", port)).err()
-    });
-    finish(download, &large);
+    wait_until_it_refuses(&mut server);
+    for download in downloads {
+        finish(download, &large);
+    }
     let status = server.process().wait();
     assert!(status.success(), "the server ended with {status}: {}", server.log());
 }
@@ -119,10 +129,7 @@ fn transfers_go_on_over_a_new_certificate_and_over_the_end() {
     later.expect(&large.block);
 
     server.process().signal(libc::SIGTERM);
-    let port = server.port();
-    server.process().wait_until("it took no new connections", |_| {
-        std::net::TcpStream::connect(("127.0.0.1", port)).err()
-    });
+    wait_until_it_refuses(&mut server);
     for download in downloads.into_iter().chain([later]) {
         finish(download, &large);
     }
