@@ -1,46 +1,82 @@
-//! The binary `wharf`.
+//! The binary `wharf`: puts the command line and the server together.
+#![allow(clippy::disallowed_methods, reason = "the environment is read here, and handed on")]
 
-use anyhow::{Result, bail};
-use futures_util::StreamExt;
-use serde_json::json;
-use server::{Config, Overrides, Seed};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
 
-#[tokio::main]
-async fn main() -> Result<()> {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let flag = |name: &str| args.iter().position(|a| a == name).and_then(|at| args.get(at + 1)).cloned();
-    let number = |name: &str| flag(name).and_then(|n| n.parse().ok()).unwrap_or(0);
-    let overrides = Overrides {
-        data: flag("--data").map(Into::into),
-        listen: flag("--listen").iter().map(|a| a.parse()).collect::<Result<_, _>>()?,
-        tls_certificate: flag("--tls-cert").map(Into::into),
-        tls_key: flag("--tls-key").map(Into::into),
-        ..Overrides::default()
-    };
-    let environment = |name: &str| std::env::var(name).ok();
-    let file = flag("--config").map(std::path::PathBuf::from);
-    let config = Config::load(file.as_deref(), &environment, overrides)?;
-    let (path, body) = match args.first().map(String::as_str) {
-        Some("serve") => return server::serve(config).await,
-        Some("seed") => {
-            let seed = Seed {
-                manifests: number("--manifests"),
-                repositories: number("--repositories"),
-                tags_in_one: number("--tags-in-one"),
+use anyhow::{Context, Result};
+use cli::{Host, Lines, SeedFlags, ServeFlags};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use serde_json::Value;
+use server::{Config, LogFormat, Overrides, Seed};
+
+fn main() -> ExitCode {
+    cli::run(std::env::args_os(), &ThisMachine)
+}
+
+/// What happens on the machine that the command runs on.
+struct ThisMachine;
+
+impl Host for ThisMachine {
+    fn serve(&self, flags: ServeFlags) -> BoxFuture<'_, Result<()>> {
+        async move {
+            let overrides = Overrides {
+                data: flags.data,
+                listen: addresses(flags.listen.unwrap_or_default())?,
+                tls_certificate: flags.tls_cert,
+                tls_key: flags.tls_key,
+                allow_unauthenticated_network: flags.allow_unauthenticated_network,
+                log_level: flags.log,
+                log_format: flags.log_format.map(log_format),
             };
-            println!("{}", server::seed(config, seed).await?);
-            return Ok(());
+            server::serve(load(flags.config, overrides)?).await
         }
-        Some("gc") => {
-            let grace: Option<u64> = flag("--grace").and_then(|g| g.trim_end_matches('s').parse().ok());
-            ("/api/v1/gc", json!({"grace_seconds": grace, "dry_run": args.iter().any(|a| a == "--dry-run")}))
-        }
-        Some("check") => ("/api/v1/check", json!({"read": args.iter().any(|a| a == "--read")})),
-        _ => bail!("usage: wharf serve | gc | check"),
-    };
-    let mut lines = server::admin(config, path, &body).await?;
-    while let Some(line) = lines.next().await {
-        println!("{}", line?);
+        .boxed()
     }
-    Ok(())
+
+    fn admin(
+        &self,
+        data: Option<PathBuf>,
+        config: Option<PathBuf>,
+        path: String,
+        body: Value,
+    ) -> BoxFuture<'_, Result<Lines>> {
+        async move { server::admin(load(config, Overrides { data, ..Overrides::default() })?, &path, &body).await }.boxed()
+    }
+
+    fn seed(&self, flags: SeedFlags) -> BoxFuture<'_, Result<Value>> {
+        async move {
+            let config = load(None, Overrides { data: Some(flags.data), ..Overrides::default() })?;
+            let seed = Seed {
+                manifests: flags.manifests,
+                repositories: flags.repositories,
+                tags_in_one: flags.tags_in_one,
+            };
+            server::seed(config, seed).await
+        }
+        .boxed()
+    }
+}
+
+fn addresses(texts: Vec<String>) -> Result<Vec<SocketAddr>> {
+    let parse = |text: String| {
+        let address = text.parse::<SocketAddr>();
+        address.with_context(|| {
+            format!("`{text}` is not an address and port, such as 127.0.0.1:5000 or [::1]:5000")
+        })
+    };
+    texts.into_iter().map(parse).collect()
+}
+
+const fn log_format(format: cli::LogFormat) -> LogFormat {
+    match format {
+        cli::LogFormat::Text => LogFormat::Text,
+        cli::LogFormat::Json => LogFormat::Json,
+    }
+}
+
+fn load(file: Option<PathBuf>, overrides: Overrides) -> Result<Config> {
+    Config::load(file.as_deref(), &|name| std::env::var(name).ok(), overrides)
 }
