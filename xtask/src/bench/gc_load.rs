@@ -69,8 +69,12 @@ pub fn run(context: &Context) -> Result<Section> {
     };
     let push = |connection: &mut Connection, _| scene.push(connection);
     scene.drive(16, Stop::Count(LIVE), &push)?;
-    let rounds: Vec<Round> =
-        (0..context.options.pairs as u64).map(|round| scene.round(round)).collect::<Result<_>>()?;
+    let mut rounds: Vec<Round> = Vec::new();
+    for round in 0..context.options.pairs as u64 {
+        // As long as the last collection took, so that both windows see as many pulls; the first one guesses.
+        let window = rounds.last().map_or(Duration::from_millis(scene.count / 5), |last| last.collection);
+        rounds.push(scene.round(round, window)?);
+    }
     summarise(&rounds, scene.count, &mut section);
     scene.verify(rounds.len() as u64, &mut section)?;
     scene.server.stop()?;
@@ -79,7 +83,7 @@ pub fn run(context: &Context) -> Result<Section> {
 }
 
 impl Scene {
-    fn round(&self, round: u64) -> Result<Round> {
+    fn round(&self, round: u64, window: Duration) -> Result<Round> {
         let spoil = |connection: &mut Connection, number: u64| {
             let number = round * self.count + number;
             let tail = Payload::tail(number);
@@ -89,8 +93,6 @@ impl Scene {
         };
         self.drive(32, Stop::Count(self.count), &spoil)?;
         std::thread::sleep(GRACE + Duration::from_secs(1));
-        // About as long as a collection takes, so that both windows see as many pulls.
-        let window = Duration::from_millis(self.count / 5);
         let before = if round.is_multiple_of(2) { Some(self.undisturbed(window)?) } else { None };
         let (p99_with, first, collection) = self.disturbed()?;
         let p99_without = before.map_or_else(|| self.undisturbed(window), Ok)?;
