@@ -1,7 +1,6 @@
 //! A process that runs beside the test and never outlives it.
 
 use std::fs::File;
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -133,9 +132,4 @@ impl Drop for Daemon {
             std::thread::sleep(Duration::from_millis(10));
         }
     }
-}
-
-/// Whether a process was ended by this signal.
-pub fn was_killed_by(status: ExitStatus, signal: libc::c_int) -> bool {
-    status.signal() == Some(signal)
 }
