@@ -100,10 +100,12 @@ impl ArchiveTarget {
 
     fn list(&self, descriptor: &Descriptor, naming: Naming<'_>) {
         let mut state = self.state();
-        match naming {
-            Naming::Part => {}
-            Naming::Root => state.index.add(descriptor),
-            Naming::Tagged(tag) => state.index.tag(descriptor, tag),
+        let name = self.docker.as_ref().and_then(|docker| docker.name.as_deref());
+        match (naming, name) {
+            (Naming::Part, _) => {}
+            (_, Some(name)) => state.index.add_image(descriptor, &docker_manifest::full(name)),
+            (Naming::Root, None) => state.index.add(descriptor),
+            (Naming::Tagged(tag), None) => state.index.tag(descriptor, tag),
         }
     }
 }

@@ -62,6 +62,15 @@ fn familiar(name: &str) -> &str {
     name.strip_prefix("library/").unwrap_or(name)
 }
 
+/// A name with what docker adds to it: `alpine:3` is `docker.io/library/alpine:3`.
+pub(crate) fn full(name: &str) -> String {
+    match name.split_once('/') {
+        Some((host, _)) if host == "localhost" || host.contains(['.', ':']) => name.to_owned(),
+        Some(_) => format!("docker.io/{name}"),
+        None => format!("docker.io/library/{name}"),
+    }
+}
+
 /// The names for a message: at most twenty.
 fn names(items: &[Item]) -> String {
     let names: Vec<String> =
@@ -117,6 +126,18 @@ mod tests {
         check(r#"[{"Config":"x"}]"#, None, Ok("x"));
         check("[]", None, Err("nothing"));
         check("{}", None, Err("docker save"));
+    }
+
+    #[test]
+    fn names_have_a_full_form() {
+        let check = |name: &str, expect: &str| {
+            assert_eq!(full(name), expect);
+            assert_eq!(familiar(expect), familiar(name));
+        };
+        check("alpine:3", "docker.io/library/alpine:3");
+        check("team/app:v1", "docker.io/team/app:v1");
+        check("localhost:5000/app:v1", "localhost:5000/app:v1");
+        check("ghcr.io/a/b:v1", "ghcr.io/a/b:v1");
     }
 
     proptest! {

@@ -11,7 +11,10 @@ use crate::LayoutError;
 pub(crate) const SIZE: u64 = 16 << 20;
 
 /// The annotation that holds a tag.
-pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
+
+/// The annotation in which docker and podman look for a full name.
+const IMAGE_NAME: &str = "io.containerd.image.name";
 
 /// The index of a layout.
 pub(crate) struct Index(Map<String, Value>);
@@ -87,6 +90,13 @@ impl Index {
         }
         let mut entry = entry(manifest);
         entry["annotations"][REF_NAME] = json!(tag);
+        self.push(entry);
+    }
+
+    /// Adds an entry with the full name that it has in docker, such as `docker.io/team/app:v1`.
+    pub fn add_image(&mut self, manifest: &Descriptor, name: &str) {
+        let mut entry = entry(manifest);
+        entry["annotations"] = json!({IMAGE_NAME: name, REF_NAME: name.rsplit(':').next()});
         self.push(entry);
     }
 
