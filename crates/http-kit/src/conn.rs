@@ -68,6 +68,8 @@ pub(crate) struct Pulse {
     writing: AtomicBool,
     requests: AtomicU32,
     active: AtomicU32,
+    frames: AtomicU32,
+    waiting: AtomicU32,
     body_left_unread: AtomicBool,
 }
 
@@ -79,6 +81,10 @@ pub(crate) struct Sample {
     pub(crate) writing: bool,
     pub(crate) requests: u32,
     pub(crate) active: u32,
+    /// Frames of response bodies that hyper has taken.
+    pub(crate) frames: u32,
+    /// Responses with a frame that hyper has taken and has not come back from.
+    pub(crate) waiting: u32,
 }
 
 impl Pulse {
@@ -104,27 +110,47 @@ impl Pulse {
             writing: self.writing.load(Ordering::Relaxed),
             requests: self.requests.load(Ordering::Relaxed),
             active: self.active.load(Ordering::Relaxed),
+            frames: self.frames.load(Ordering::Relaxed),
+            waiting: self.waiting.load(Ordering::Relaxed),
         }
     }
 }
 
 /// Counts a request as running until it is dropped, which is when hyper has taken the last byte of its response.
-pub(crate) struct Active(Arc<ConnInfo>);
+pub(crate) struct Active {
+    conn: Arc<ConnInfo>,
+    waiting: bool,
+}
 
 impl Active {
     pub(crate) fn begin(conn: &Arc<ConnInfo>) -> Active {
         conn.pulse.requests.fetch_add(1, Ordering::Relaxed);
         conn.pulse.active.fetch_add(1, Ordering::Relaxed);
-        Active(Arc::clone(conn))
+        Active { conn: Arc::clone(conn), waiting: false }
     }
 
     pub(crate) fn conn(&self) -> &Arc<ConnInfo> {
-        &self.0
+        &self.conn
+    }
+
+    /// A frame of the response was given to hyper: it comes back for another when the client has let it send this one.
+    pub(crate) fn frame_given(&mut self) {
+        self.waiting = true;
+        self.conn.pulse.frames.fetch_add(1, Ordering::Relaxed);
+        self.conn.pulse.waiting.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// hyper has come back.
+    pub(crate) fn frame_sent(&mut self) {
+        if std::mem::take(&mut self.waiting) {
+            self.conn.pulse.waiting.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
 impl Drop for Active {
     fn drop(&mut self) {
-        self.0.pulse.active.fetch_sub(1, Ordering::Relaxed);
+        self.frame_sent();
+        self.conn.pulse.active.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -147,28 +147,31 @@ impl Graceful for http2::Connection<TokioIo<Stream>, Edge, TokioExecutor> {
     }
 }
 
+/// What hyper counts without being told to, and then on the stack; any other count costs an allocation a request.
+const HYPER_HEADERS: usize = 100;
+const H2_WINDOW_MAX: u32 = (1 << 31) - 1;
+
 /// Written slices are queued and never copied: a tagged slice must reach the socket as it is. hyper's own header
 /// timer stays off, because it sets a timer for each request; [`Watch`] does its work.
 fn http1_builder(limits: &Limits) -> http1::Builder {
     let mut builder = http1::Builder::new();
-    builder
-        .writev(true)
-        .pipeline_flush(false)
-        .header_read_timeout(None)
-        .max_header_size(limits.header_bytes)
-        .max_headers(limits.header_count);
+    builder.writev(true).pipeline_flush(false).header_read_timeout(None).max_header_size(limits.header_bytes);
+    if limits.header_count != HYPER_HEADERS {
+        builder.max_headers(limits.header_count);
+    }
     builder
 }
 
+/// Values that the protocol does not allow are moved to the nearest that it does: hyper would panic.
 fn http2_builder(limits: &Limits) -> http2::Builder<TokioExecutor> {
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .max_concurrent_streams(limits.h2_streams)
         .max_pending_accept_reset_streams(limits.h2_resets)
-        .initial_stream_window_size(limits.h2_stream_window)
-        .initial_connection_window_size(limits.h2_connection_window)
-        .max_frame_size(limits.h2_frame)
+        .initial_stream_window_size(limits.h2_stream_window.min(H2_WINDOW_MAX))
+        .initial_connection_window_size(limits.h2_connection_window.min(H2_WINDOW_MAX))
+        .max_frame_size(limits.h2_frame.clamp(1 << 14, (1 << 24) - 1))
         .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
-        .max_send_buf_size(limits.h2_send_buffer);
+        .max_send_buf_size(limits.h2_send_buffer.min(u32::MAX as usize));
     builder
 }

@@ -59,11 +59,8 @@ impl Service<Request<Incoming>> for Edge {
     type Future = Answer;
 
     fn call(&self, request: Request<Incoming>) -> Answer {
-        let wire = Wire {
-            head: request.method() == Method::HEAD,
-            h2: request.version() > Version::HTTP_11,
-            sendfile: !self.conn.tls && request.version() <= Version::HTTP_11,
-        };
+        let h2 = request.version() > Version::HTTP_11;
+        let wire = Wire { head: request.method() == Method::HEAD, h2, sendfile: !self.conn.tls && !h2 };
         let active = Active::begin(&self.conn);
         let request = request.map(|incoming| RequestBody::wire(incoming, self.floor, &self.conn));
         let answer = Arc::clone(&self.handler).call(Arc::clone(&self.conn), request);
@@ -121,12 +118,11 @@ impl Future for Answer {
         };
         this.wire.fit(&mut response);
         let active = this.active.take();
-        Poll::Ready(Ok(response.map(|mut body| {
-            if let (true, Some(active)) = (this.wire.sendfile, &active) {
-                body.send_by(active.conn());
-            }
-            WireBody { body, _active: active }
-        })))
+        if let (true, Some(active)) = (this.wire.sendfile, &active) {
+            response.body_mut().send_by(active.conn());
+        }
+        let h2 = this.wire.h2;
+        Poll::Ready(Ok(response.map(|body| WireBody { body, active, h2 })))
     }
 }
 
@@ -142,7 +138,8 @@ fn panicked() -> Response<Body> {
 /// A body that keeps its request counted as running.
 pub(crate) struct WireBody {
     body: Body,
-    _active: Option<Active>,
+    active: Option<Active>,
+    h2: bool,
 }
 
 impl http_body::Body for WireBody {
@@ -150,7 +147,17 @@ impl http_body::Body for WireBody {
     type Error = io::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        let this = &mut *self;
+        // On HTTP/1 the socket itself tells whether the client takes what it gets.
+        let Some(active) = this.active.as_mut().filter(|_| this.h2) else {
+            return Pin::new(&mut this.body).poll_frame(cx);
+        };
+        active.frame_sent();
+        let polled = Pin::new(&mut this.body).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(_))) = polled {
+            active.frame_given();
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

@@ -140,7 +140,7 @@ impl Io {
         )))
     }
 
-    /// Writes a request's tagged slice by sendfile, or what comes before it with the hint that more follows.
+    /// Writes a response's tagged slice by sendfile, or what comes before it with the hint that more follows.
     fn poll_write_tagged(&self, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let at = bufs.iter().position(|buf| zerocopy::is_tag(buf)).unwrap_or(bufs.len());
         let (before, tagged) = bufs.split_at(at);

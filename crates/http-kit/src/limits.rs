@@ -10,7 +10,7 @@ pub struct Limits {
     /// For the TLS handshake and the first bytes, and then for each request head from its first byte to its last.
     /// Beyond it the connection is closed. Default 30 s.
     pub header_time: Duration,
-    /// Size of a request head in bytes, at least 8 KiB; beyond it 431. Default 64 KiB: tokens can be long.
+    /// Size of a request head in bytes, at most 400 KiB; beyond it 431. Default 64 KiB: tokens can be long.
     pub header_bytes: usize,
     /// Fields in a request head; beyond it 431. Default 100.
     pub header_count: usize,
@@ -22,7 +22,8 @@ pub struct Limits {
     pub body_rate: u64,
     /// See `body_rate`. Default 30 s.
     pub body_window: Duration,
-    /// How long a client may take no byte of a response. Beyond it the connection is closed. Default 60 s.
+    /// How long a client may take no byte of a response, or on HTTP/2 let all responses wait for its permission to
+    /// send. Beyond it the connection is closed. Default 60 s.
     pub write_stall: Duration,
     /// How long a connection that is closed with a request body unread goes on throwing its bytes away, so that the
     /// client can read the response before it meets a reset. Default 2 s.
@@ -34,9 +35,9 @@ pub struct Limits {
     /// Streams reset by the client before they were answered; beyond it the connection is closed (it is how "rapid
     /// reset" floods look). Default 20.
     pub h2_resets: usize,
-    /// What one HTTP/2 stream may send ahead of our reading. Default 1 MiB.
+    /// What one HTTP/2 stream may send ahead of our reading, below 2 GiB. Default 1 MiB.
     pub h2_stream_window: u32,
-    /// What one HTTP/2 connection may send ahead of our reading. Default 4 MiB.
+    /// What one HTTP/2 connection may send ahead of our reading, below 2 GiB. Default 4 MiB.
     pub h2_connection_window: u32,
     /// Largest HTTP/2 frame that we take, 16 KiB to 16 MiB - 1. Default 64 KiB.
     pub h2_frame: u32,

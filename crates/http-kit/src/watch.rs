@@ -15,7 +15,7 @@ pub(crate) enum Verdict {
     Keep,
     /// It has been idle for too long: let it end by itself.
     Drain,
-    /// It sends a request head too slowly: cut it.
+    /// Its client sends a request head, or takes its responses, too slowly: cut it.
     Cut,
 }
 
@@ -23,6 +23,8 @@ pub(crate) enum Verdict {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Doing {
     Answering,
+    /// On HTTP/2, all requests are answered, and all answers wait for the client to let them be sent.
+    Blocked,
     /// No request, and no byte of one since `reads`.
     Resting {
         reads: u32,
@@ -35,6 +37,7 @@ enum Doing {
 pub(crate) struct Watch {
     header_time: Duration,
     idle: Duration,
+    write_stall: Duration,
     h2: bool,
     draining: bool,
     doing: Doing,
@@ -48,6 +51,7 @@ impl Watch {
         Watch {
             header_time: limits.header_time,
             idle: limits.idle,
+            write_stall: limits.write_stall,
             h2,
             draining: false,
             doing: Doing::ReadingHead,
@@ -58,7 +62,8 @@ impl Watch {
 
     /// How often to look: a limit is overrun by a quarter at most.
     pub(crate) fn period(&self) -> Duration {
-        (self.header_time.min(self.idle) / 4).clamp(Duration::from_millis(10), Duration::from_secs(5))
+        (self.header_time.min(self.idle).min(self.write_stall) / 4)
+            .clamp(Duration::from_millis(10), Duration::from_secs(5))
     }
 
     /// From now on the connection should end by itself. One that has no request left and takes nothing any more
@@ -70,10 +75,10 @@ impl Watch {
     pub(crate) fn look(&mut self, seen: Sample, now: Instant) -> Verdict {
         let doing = self.classify(seen);
         let moved = if self.draining {
-            doing == Doing::Answering
+            doing == Doing::Answering || seen.frames != self.seen.frames
         } else {
             std::mem::discriminant(&doing) != std::mem::discriminant(&self.doing)
-                || seen.requests != self.seen.requests
+                || (seen.requests, seen.frames) != (self.seen.requests, self.seen.frames)
         };
         if moved {
             self.since = now;
@@ -81,8 +86,10 @@ impl Watch {
         (self.doing, self.seen) = (doing, seen);
         let lasted = now.saturating_duration_since(self.since);
         match doing {
-            _ if self.draining && lasted < self.header_time => Verdict::Keep,
-            _ if self.draining => Verdict::Cut,
+            Doing::Blocked if lasted >= self.write_stall => Verdict::Cut,
+            Doing::Blocked => Verdict::Keep,
+            _ if self.draining && lasted >= self.header_time => Verdict::Cut,
+            _ if self.draining => Verdict::Keep,
             Doing::Resting { .. } if lasted >= self.idle => Verdict::Drain,
             Doing::ReadingHead if lasted >= self.header_time => Verdict::Cut,
             _ => Verdict::Keep,
@@ -91,11 +98,12 @@ impl Watch {
 
     fn classify(&self, seen: Sample) -> Doing {
         match self.doing {
+            _ if self.h2 && seen.active > 0 && seen.waiting >= seen.active => Doing::Blocked,
             // A client that does not take what waits for it is the write timer's business.
             _ if seen.active > 0 || seen.writing => Doing::Answering,
             _ if self.h2 && seen.requests > 0 => Doing::Resting { reads: seen.reads },
             _ if seen.requests != self.seen.requests => Doing::Resting { reads: seen.reads },
-            Doing::Answering => Doing::Resting { reads: seen.reads },
+            Doing::Answering | Doing::Blocked => Doing::Resting { reads: seen.reads },
             Doing::Resting { reads } if reads == seen.reads => Doing::Resting { reads },
             Doing::Resting { .. } | Doing::ReadingHead => Doing::ReadingHead,
         }
@@ -125,7 +133,7 @@ mod tests {
             if drained_at == Some(second) {
                 watch.drain(now);
             }
-            let seen = Sample { reads, requests, active, writing: false };
+            let seen = Sample { reads, requests, active, ..Sample::default() };
             assert_eq!(watch.look(seen, now), expect, "{steps:?} at {second} s");
         }
     }
@@ -170,5 +178,24 @@ mod tests {
             &[(5, (9, 1, 1), Keep), (500, (9, 1, 1), Keep), (509, (9, 1, 0), Keep), (519, (9, 1, 0), Cut)],
         );
         check(false, Some(5), &[(5, (9, 1, 0), Keep), (14, (9, 1, 0), Keep), (15, (10, 1, 0), Cut)]);
+    }
+
+    #[test]
+    fn http2_responses_that_nobody_takes_are_cut() {
+        let stall = Duration::from_secs(20);
+        let limits = Limits { write_stall: stall, ..Limits::default() };
+        let start = Instant::now();
+        let mut watch = Watch::new(&limits, true, start);
+        let mut check = |second, frames, waiting, expect| {
+            let seen = Sample { reads: 1, requests: 2, active: 2, frames, waiting, writing: false };
+            assert_eq!(watch.look(seen, start + Duration::from_secs(second)), expect, "at {second} s");
+        };
+        check(1, 2, 2, Keep);
+        check(20, 3, 2, Keep);
+        check(39, 3, 1, Keep);
+        check(300, 3, 1, Keep);
+        check(301, 4, 2, Keep);
+        check(320, 4, 2, Keep);
+        check(321, 4, 2, Cut);
     }
 }

@@ -2,6 +2,10 @@
 
 mod support;
 
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use http::Response;
@@ -133,4 +137,40 @@ fn dechunk(mut wire: &[u8]) -> Vec<u8> {
             return bytes;
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_not_in_the_page_cache_arrives_too() {
+    let bytes = pattern(12 << 20);
+    let mut file = tempfile::tempfile_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    file.write_all(&bytes).unwrap();
+    file.sync_all().unwrap();
+    let file = Arc::new(file);
+    let server = Running::start(Limits::default(), file_server(Arc::clone(&file)), None);
+    let mut stream = server.connect().await;
+    for (offset, len) in [(0, 12 << 20), (5000, 20_000), (3 << 20, 2 << 20), (12_000_000, 500_000)] {
+        forget(&file);
+        send(&mut stream, &format!("GET /{offset}/{len} HTTP/1.1\r\nhost: x\r\n\r\n")).await;
+        let (_, body) = receive(&mut stream).await;
+        assert!(body == bytes[offset..offset + len], "bytes {offset}+{len} differ");
+    }
+}
+
+/// Drops a file from the page cache, where its file system lets itself be told.
+fn forget(file: &File) {
+    // SAFETY: the call takes no pointer, and the descriptor is borrowed for its whole time.
+    unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_range_beyond_four_gibibytes_arrives() {
+    let file = tempfile::tempfile().unwrap();
+    let far = (5 << 30) + 12_345;
+    let bytes = pattern(100_000);
+    file.set_len(6 << 30).unwrap();
+    file.write_all_at(&bytes, far).unwrap();
+    let server = Running::start(Limits::default(), file_server(Arc::new(file)), None);
+    let mut stream = server.connect().await;
+    send(&mut stream, &format!("GET /{far}/100000 HTTP/1.1\r\nhost: x\r\n\r\n")).await;
+    assert!(receive(&mut stream).await.1 == bytes);
 }

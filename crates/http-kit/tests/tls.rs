@@ -211,3 +211,20 @@ async fn changed_files_are_noticed_by_themselves() {
     };
     tokio::time::timeout(PATIENCE, noticed).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_http2_client_that_takes_nothing_is_cut_off() {
+    let bytes = pattern(8 << 20);
+    let limits = Limits { write_stall: std::time::Duration::from_millis(500), ..Limits::default() };
+    let server = Running::start(limits, file_server(file_of(&bytes)), None);
+    let io = TokioIo::new(server.connect().await);
+    let (mut client, connection) = http2::Builder::new(TokioExecutor::new())
+        .initial_stream_window_size(100_000)
+        .handshake(io)
+        .await
+        .unwrap();
+    let ended = tokio::spawn(connection);
+    // The response is held and never read, so its window stays full.
+    let _held = client.send_request(get(&format!("/0/{}", 8 << 20))).await.unwrap();
+    drop(tokio::time::timeout(PATIENCE, ended).await.unwrap());
+}
