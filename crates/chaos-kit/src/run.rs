@@ -95,7 +95,8 @@ impl<'a> Run<'a> {
             Crash::PowerCut => Some(Mount::new(Disk::new(), &data)?),
         };
         let server = Server::new(plan.program.clone(), &plan.work, &data)?;
-        let site = Site::new(server.address(), plan.seed);
+        let mut site = Site::new(server.address(), plan.seed);
+        site.uploads_may_tear = plan.crash == Crash::PowerCut;
         let dice = Dice::new(plan.seed);
         Ok(Self { plan, server, storage: Storage { data, mount }, site, dice, crashes: 0 })
     }

@@ -35,6 +35,8 @@ pub struct Site {
     pub ledger: Ledger,
     /// Layers that many images share.
     pub(crate) shared: Vec<Blob>,
+    /// The disk may give an upload zeros in place of bytes that came last: they were received, but never promised.
+    pub(crate) uploads_may_tear: bool,
     ending: AtomicBool,
 }
 
@@ -43,7 +45,8 @@ impl Site {
     pub fn new(address: SocketAddr, seed: u64) -> Self {
         let mut dice = Dice::new(seed);
         let shared = (0..SHARED_BLOBS).map(|_| Blob::any(&mut dice)).collect();
-        Self { address, ledger: Ledger::default(), shared, ending: AtomicBool::new(false) }
+        let (ledger, ending) = (Ledger::default(), AtomicBool::new(false));
+        Self { address, ledger, shared, uploads_may_tear: false, ending }
     }
 
     /// From now on the server may fail in any way, and nothing that it says counts.

@@ -38,7 +38,7 @@ pub fn run(args: &[String]) -> Result<()> {
     let work = work.canonicalize()?;
     let program = match options.control {
         Some(binary) => Program::Distribution(binary),
-        None => Program::Wharf(build()?),
+        None => Program::Wharf(wharf()?),
     };
     let Options { crash, rounds, seed, workers, .. } = options;
     println!("chaos {crash:?}: {rounds} rounds, {workers} workers, --seed {seed}, in {}", work.display());
@@ -63,7 +63,11 @@ pub fn run(args: &[String]) -> Result<()> {
     Ok(())
 }
 
-fn build() -> Result<PathBuf> {
+/// The release build, or the binary that `$WHARF_BIN` names, as in the tests.
+fn wharf() -> Result<PathBuf> {
+    if let Some(binary) = std::env::var_os("WHARF_BIN") {
+        return Ok(binary.into());
+    }
     let status = Command::new("cargo").args(["build", "--release", "--quiet", "-p", "wharf"]).status()?;
     ensure!(status.success(), "the release build of wharf failed");
     Ok(Path::new("target/release/wharf").canonicalize()?)
