@@ -40,6 +40,8 @@ impl ByteRange {
             (Number::Absent, Number::Is(count)) => suffix(count, total),
             (Number::Is(first), Number::Absent) => between(first, u64::MAX, total),
             (Number::Is(first), Number::Is(last)) if first <= last => between(first, last, total),
+            // RFC 9110 lets a server ignore what is backwards; a client that counts wrong is better told.
+            (Number::Is(_), Number::Is(_)) => ByteRange::Unsatisfiable,
             _ => ByteRange::Whole,
         }
     }
@@ -125,7 +127,7 @@ mod tests {
         check("bytes=-0", 10, Unsatisfiable);
         check("bytes=0-", 0, Unsatisfiable);
         check("bytes=-1", 0, Whole);
-        check("bytes=5-2", 10, Whole);
+        check("bytes=5-2", 10, Unsatisfiable);
         check("bytes=0-1,3-4", 10, Whole);
         check("bytes=+1-2", 10, Whole);
         check("bytes=-", 10, Whole);

@@ -174,9 +174,11 @@ fn translate(error: &RegistryError) -> (StatusCode, Code) {
         RegistryError::Body(_) => (StatusCode::BAD_REQUEST, Code::BlobUploadInvalid),
         RegistryError::Full => (StatusCode::INSUFFICIENT_STORAGE, Code::Unknown),
         RegistryError::Conflict | RegistryError::Collecting => (StatusCode::CONFLICT, Code::Unknown),
-        RegistryError::WrongGrant { .. } | RegistryError::Blobs(_) | RegistryError::Meta(_) => {
-            (StatusCode::INTERNAL_SERVER_ERROR, Code::Unknown)
-        }
+        RegistryError::WrongGrant { .. }
+        | RegistryError::MetadataLost
+        | RegistryError::MetadataNotEmpty
+        | RegistryError::Blobs(_)
+        | RegistryError::Meta(_) => (StatusCode::INTERNAL_SERVER_ERROR, Code::Unknown),
     }
 }
 

@@ -1,20 +1,15 @@
 //! Manifests: end-3, end-7 and end-9.
 
 use access::Action;
-use http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderValue, WARNING};
+use http::header::{CONTENT_TYPE, HeaderValue, WARNING};
 use http::{Response, StatusCode};
-use http_kit::{Body, ByteRange, Error, RequestBody, Validators};
+use http_kit::{Body, Error, RequestBody};
 use oci::{MediaType, Reference, RepoName, Tag, types};
 use registry::PushedManifest;
 
 use crate::edge::Call;
 use crate::error::{Code, WireError};
-use crate::reply::{self, DOCKER_CONTENT_DIGEST, OCI_SUBJECT, OCI_TAG};
-
-/// A digest never means anything else.
-const IMMUTABLE: &str = "max-age=31536000, immutable";
-/// A tag may have moved: ask again, an `ETag` makes it cheap.
-const REVALIDATE: &str = "no-cache";
+use crate::reply::{self, Content, DOCKER_CONTENT_DIGEST, OCI_SUBJECT, OCI_TAG, Selected};
 
 pub(crate) async fn get(
     call: &Call<'_>,
@@ -23,38 +18,21 @@ pub(crate) async fn get(
 ) -> Result<Response<Body>, WireError> {
     let grant = call.grant(Action::Pull, repository)?;
     let record = call.registry.manifest(&grant, reference).await?;
-    let etag = reply::etag(&record.digest);
-    let validators = Validators { etag: etag.as_ref(), modified: None };
-    let total = record.bytes.len() as u64;
-    let range = match validators.range_applies(call.headers) {
-        true => ByteRange::of(call.headers, total),
-        false => ByteRange::Whole,
-    };
-    let (status, body) = match (reply::precondition(call, &validators), range) {
-        (Some(status), _) => (status, None),
-        (None, ByteRange::Whole) => (StatusCode::OK, Some(record.bytes)),
-        (None, ByteRange::Part { offset, len }) => {
-            // Both lie within the bytes in memory, so they fit a usize.
-            let (start, len) = (offset as usize, len as usize);
-            (StatusCode::PARTIAL_CONTENT, Some(record.bytes.slice(start..start + len)))
+    let caching =
+        if matches!(reference, Reference::Digest(_)) { reply::IMMUTABLE } else { reply::REVALIDATE };
+    let media_type = record.media_type.as_str();
+    let content = Content { digest: &record.digest, media_type, total: record.bytes.len() as u64, caching };
+    let selected = content.select(call)?;
+    let body = match selected {
+        _ if call.is_head() => Body::empty(),
+        Selected::NotModified => Body::empty(),
+        Selected::Whole => Body::full(record.bytes.clone()),
+        // Both lie within bytes that are in memory, so they fit a usize.
+        Selected::Part { offset, length } => {
+            Body::full(record.bytes.slice(offset as usize..(offset + length) as usize))
         }
-        (None, ByteRange::Unsatisfiable) => (StatusCode::RANGE_NOT_SATISFIABLE, None),
     };
-    let length = body.as_ref().map(|bytes| bytes.len() as u64);
-    let body = body.filter(|_| !call.is_head()).map_or_else(Body::empty, Body::full);
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    let caching = if matches!(reference, Reference::Digest(_)) { IMMUTABLE } else { REVALIDATE };
-    reply::set_content(headers, call, &record.digest, etag.as_ref(), caching);
-    headers.insert(CONTENT_TYPE, reply::value(record.media_type.as_str()));
-    if let Some(length) = length {
-        headers.insert(CONTENT_LENGTH, length.into());
-    }
-    if let Some(range) = range.content_range(total).filter(|_| status != StatusCode::NOT_MODIFIED) {
-        headers.insert(CONTENT_RANGE, range);
-    }
-    Ok(response)
+    Ok(content.respond(call, selected, body))
 }
 
 pub(crate) async fn put(

@@ -1,14 +1,22 @@
 //! Small pieces that responses are made of.
 
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderName, HeaderValue, LINK, LOCATION};
+use http::header::{
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG,
+    HeaderName, HeaderValue, LINK, LOCATION,
+};
 use http::{HeaderMap, Response, StatusCode};
-use http_kit::{Body, ETag, Precondition, Validators};
+use http_kit::{Body, ByteRange, ETag, Precondition, Validators};
 use oci::{Digest, RepoName};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 
 use crate::edge::Call;
 use crate::error::{Code, WireError};
+
+/// How long content may be kept that is named by its digest: it never means anything else.
+pub(crate) const IMMUTABLE: &str = "max-age=31536000, immutable";
+/// The same for content that is named by a tag, which may move: ask again, the `ETag` makes it cheap.
+pub(crate) const REVALIDATE: &str = "no-cache";
 
 pub(crate) const DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 pub(crate) const DOCKER_UPLOAD_UUID: HeaderName = HeaderName::from_static("docker-upload-uuid");
@@ -43,7 +51,7 @@ pub(crate) fn json<T: Serialize>(
     let length = bytes.len() as u64;
     let mut response = Response::new(if call.is_head() { Body::empty() } else { Body::full(bytes) });
     let headers = response.headers_mut();
-    headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     headers.insert(CONTENT_LENGTH, length.into());
     Ok(response)
 }
@@ -65,36 +73,86 @@ pub(crate) fn set_next(headers: &mut HeaderMap, call: &Call<'_>, path: &str, que
     headers.insert(LINK, value(&format!("<{}/v2/{path}?{}>; rel=\"next\"", call.prefix, pairs.join("&"))));
 }
 
-/// What identifies content by digest.
-pub(crate) fn etag(digest: &Digest) -> Option<ETag> {
-    ETag::strong(digest.to_string())
+/// Which part of some content a request gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Selected {
+    /// All of it.
+    Whole,
+    /// A part.
+    Part { offset: u64, length: u64 },
+    /// None: the client has it already.
+    NotModified,
 }
 
-/// The headers that every answer with content has.
-pub(crate) fn set_content(
-    headers: &mut HeaderMap,
-    call: &Call<'_>,
-    digest: &Digest,
-    etag: Option<&ETag>,
-    caching: &'static str,
-) {
-    headers.insert(DOCKER_CONTENT_DIGEST, value(&digest.to_string()));
-    if let Some(etag) = etag.and_then(ETag::to_header) {
-        headers.insert(http::header::ETAG, etag);
-    }
-    headers.insert(http::header::CACHE_CONTROL, HeaderValue::from_static(caching));
-    headers.insert(http::header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    if call.may_be_compressed {
-        // A proxy leaves alone what has an encoding already: bytes, length, ranges and digest stay what they are.
-        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("identity"));
-    }
+/// Content that is named by its digest.
+pub(crate) struct Content<'a> {
+    pub(crate) digest: &'a Digest,
+    pub(crate) media_type: &'a str,
+    /// The size of the whole, in bytes.
+    pub(crate) total: u64,
+    /// How long it may be kept.
+    pub(crate) caching: &'static str,
 }
 
-/// 304 or 412 where the request's conditions ask for it.
-pub(crate) fn precondition(call: &Call<'_>, validators: &Validators<'_>) -> Option<StatusCode> {
-    match validators.check(call.method, call.headers) {
-        Precondition::Met => None,
-        Precondition::NotModified => Some(StatusCode::NOT_MODIFIED),
-        Precondition::Failed => Some(StatusCode::PRECONDITION_FAILED),
+impl Content<'_> {
+    /// Weighs the conditions and the range of a request.
+    pub(crate) fn select(&self, call: &Call<'_>) -> Result<Selected, WireError> {
+        let etag = ETag::strong(self.digest.to_string());
+        let validators = Validators { etag: etag.as_ref(), modified: None };
+        match validators.check(call.method, call.headers) {
+            Precondition::Met => {}
+            Precondition::NotModified => return Ok(Selected::NotModified),
+            Precondition::Failed => {
+                let message =
+                    format!("the content has the digest {}, which is not the one asked for", self.digest);
+                return Err(WireError::new(StatusCode::PRECONDITION_FAILED, Code::Unknown, message));
+            }
+        }
+        if !validators.range_applies(call.headers) {
+            return Ok(Selected::Whole);
+        }
+        match ByteRange::of(call.headers, self.total) {
+            ByteRange::Whole => Ok(Selected::Whole),
+            ByteRange::Part { offset, len } => Ok(Selected::Part { offset, length: len }),
+            range @ ByteRange::Unsatisfiable => Err(self.unsatisfiable(range)),
+        }
+    }
+
+    fn unsatisfiable(&self, range: ByteRange) -> WireError {
+        let message = format!(
+            "the content has {} bytes, and none in that range: ask for bytes before its end",
+            self.total
+        );
+        let headers = range.content_range(self.total).map(|range| (CONTENT_RANGE, range));
+        WireError::new(StatusCode::RANGE_NOT_SATISFIABLE, Code::SizeInvalid, message)
+            .with_headers(headers.into_iter().collect())
+    }
+
+    /// The response; `body` has what was selected, or nothing for HEAD.
+    pub(crate) fn respond(&self, call: &Call<'_>, selected: Selected, body: Body) -> Response<Body> {
+        let (status, length, range) = match selected {
+            Selected::Whole => (StatusCode::OK, Some(self.total), None),
+            Selected::Part { offset, length } => {
+                let range = ByteRange::Part { offset, len: length }.content_range(self.total);
+                (StatusCode::PARTIAL_CONTENT, Some(length), range)
+            }
+            Selected::NotModified => (StatusCode::NOT_MODIFIED, None, None),
+        };
+        let mut response = Response::new(body);
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        let digest = self.digest.to_string();
+        headers.insert(DOCKER_CONTENT_DIGEST, value(&digest));
+        headers.insert(ETAG, value(&format!("\"{digest}\"")));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static(self.caching));
+        headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+        headers.insert(CONTENT_TYPE, value(self.media_type));
+        headers.extend(range.map(|range| (CONTENT_RANGE, range)));
+        headers.extend(length.map(|length| (CONTENT_LENGTH, length.into())));
+        if call.may_be_compressed {
+            // A proxy leaves alone what has an encoding already: bytes, length, ranges and digest stay what they are.
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static("identity"));
+        }
+        response
     }
 }

@@ -129,6 +129,12 @@ async fn take(
 ) -> Result<(), WireError> {
     let range = content_range(call.headers)?;
     let (start, length) = range.map_or((None, None), |(first, last)| (Some(first), Some(last - first + 1)));
+    // Seen before a byte is taken in, so that the chunk can be sent again as it should be.
+    if let (Some(expected), Some(actual)) = (length, body.announced_len())
+        && expected != actual
+    {
+        return Err(RegistryError::SizeInvalid { expected, actual }.into());
+    }
     match receive(upload, start, length, body).await {
         Ok(()) => Ok(()),
         Err(error) => {
