@@ -1,0 +1,144 @@
+//! Who may see credentials, and how they become tokens.
+
+mod common;
+
+use std::sync::Arc;
+
+use common::http::{Handler, Reply, Request, Server};
+use common::registry::Registry;
+use common::{open, settings, settings_with};
+use transfer::Source;
+
+/// `user:secret`, as `docker login` stores it.
+const STORED: &str = r#"{"auth":"dXNlcjpzZWNyZXQ="}"#;
+
+/// The header that Basic makes of it.
+const BASIC: &str = "Basic dXNlcjpzZWNyZXQ=";
+
+/// Gives out a token named after what it was asked for.
+struct Tokens;
+
+impl Handler for Tokens {
+    fn answer(&self, request: &Request) -> Reply {
+        let who = match (request.header("authorization"), request.method.as_str()) {
+            (Some(BASIC), "GET") => "user",
+            (None, "GET") => "anonymous",
+            (None, "POST") if String::from_utf8_lossy(&request.body).contains("refresh_token=refresh") => {
+                "refreshed"
+            }
+            _ => return Reply::new(401),
+        };
+        Reply::new(200).body(format!(r#"{{"token":"{who}","expires_in":300}}"#))
+    }
+}
+
+/// A registry that wants a token of this kind, which its realm gives out.
+fn guarded(realm: String, token: &'static str) -> Registry {
+    let registry = Registry::default().hook(move |request| {
+        let good = request.header("authorization") == Some(&format!("Bearer {token}"));
+        let challenge = format!(r#"Bearer realm="{realm}",service="here",scope="repository:a:pull""#);
+        (!good).then(|| Reply::new(401).header("www-authenticate", challenge))
+    });
+    registry.put_image(b"layer");
+    registry
+}
+
+async fn pull(host: &str, settings: &client::Settings) -> Result<oci::Descriptor, transfer::TransferError> {
+    open(host, "a", settings).resolve(Some(&"v1".parse().unwrap())).await
+}
+
+#[tokio::test]
+async fn a_token_is_bought_once_and_used_for_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let tokens = Server::start(Arc::new(Tokens));
+    let server = Server::start(Arc::new(guarded(format!("http://{}/token", tokens.host), "user")));
+    let repository = open(&server.host, "a", &settings_with(folder.path(), &server.host, STORED));
+    for _ in 0..3 {
+        repository.resolve(Some(&"v1".parse().unwrap())).await.unwrap();
+    }
+    let asked = tokens.seen();
+    assert_eq!(asked.len(), 1);
+    assert_eq!(asked[0].query("service"), Some("here"));
+    assert_eq!(asked[0].query("scope"), Some("repository:a:pull"));
+    assert_eq!(server.seen().len(), 4, "only the first request is refused");
+}
+
+#[tokio::test]
+async fn tokens_are_given_to_nobody_and_for_refresh_tokens_too() {
+    let tokens = Server::start(Arc::new(Tokens));
+    let realm = || format!("http://{}/token", tokens.host);
+    let server = Server::start(Arc::new(guarded(realm(), "anonymous")));
+    pull(&server.host, &settings()).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(Arc::new(guarded(realm(), "refreshed")));
+    let stored = r#"{"identitytoken":"refresh"}"#;
+    pull(&server.host, &settings_with(folder.path(), &server.host, stored)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_token_that_is_refused_is_not_tried_for_ever() {
+    let tokens = Server::start(Arc::new(Tokens));
+    let server = Server::start(Arc::new(guarded(format!("http://{}/token", tokens.host), "another")));
+    let error = pull(&server.host, &settings()).await.unwrap_err().to_string();
+    assert!(error.contains("docker login"), "{error}");
+    assert_eq!((server.seen().len(), tokens.seen().len()), (2, 1));
+}
+
+#[tokio::test]
+async fn no_credential_goes_to_a_foreign_realm() {
+    let folder = tempfile::tempdir().unwrap();
+    // Another address of this machine is another host.
+    let thief = Server::start_on("127.0.0.2", Arc::new(Tokens));
+    let server = Server::start(Arc::new(guarded(format!("http://{}/token", thief.host), "user")));
+    let settings = settings_with(folder.path(), &server.host, STORED);
+    let error = pull(&server.host, &settings).await.unwrap_err().to_string();
+    assert!(error.contains("belongs to another site"), "{error}");
+    assert!(thief.seen().is_empty());
+}
+
+#[tokio::test]
+async fn passwords_are_sent_when_asked_for_and_never_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let check = async |accepted: &'static str, good: bool| {
+        let registry = Registry::default().hook(move |request| {
+            let fits = request.header("authorization") == Some(accepted);
+            (!fits).then(|| Reply::new(401).header("www-authenticate", "Basic realm=\"x\""))
+        });
+        registry.put_image(b"layer");
+        let server = Server::start(Arc::new(registry));
+        let outcome = pull(&server.host, &settings_with(folder.path(), &server.host, STORED)).await;
+        assert_eq!(outcome.is_ok(), good, "{outcome:?}");
+        assert!(!format!("{outcome:?}").contains("secret"));
+        assert_eq!(server.seen()[0].header("authorization"), None, "nothing is sent unasked");
+        assert_eq!(server.seen().len(), 2);
+    };
+    check(BASIC, true).await;
+    check("Basic other", false).await;
+}
+
+#[tokio::test]
+async fn a_redirect_to_another_host_takes_no_credentials_along() {
+    let folder = tempfile::tempdir().unwrap();
+    let content = b"the layer".to_vec();
+    let storage = Arc::new(Registry::default());
+    storage.put_image(&content);
+    let storage = Server::start_on("127.0.0.2", storage);
+    let elsewhere = storage.host.clone();
+    let registry = Registry::default().hook(move |request| {
+        if request.header("authorization") != Some(BASIC) {
+            return Some(Reply::new(401).header("www-authenticate", "Basic realm=\"x\""));
+        }
+        let to = format!("http://{elsewhere}{}?signature=secret", request.path);
+        request.path.contains("/blobs/").then(|| Reply::new(307).header("location", to))
+    });
+    let digest = registry.put_image(&content);
+    let server = Server::start(Arc::new(registry));
+    let source = open(&server.host, "a", &settings_with(folder.path(), &server.host, STORED));
+    let media_type = "application/vnd.oci.image.layer.v1.tar".parse().unwrap();
+    let descriptor = oci::Descriptor::new(media_type, digest, content.len() as u64);
+    let source: Arc<dyn Source> = source;
+    let bytes = transfer::read_small(&source, &descriptor, 100).await.unwrap();
+    assert_eq!(bytes, content);
+    assert_eq!(storage.seen().len(), 1);
+    assert_eq!(storage.seen()[0].header("authorization"), None);
+}
