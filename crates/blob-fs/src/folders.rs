@@ -68,8 +68,12 @@ impl Folders {
             for entry in fs::read_dir(&uploads)? {
                 let entry = entry?;
                 let Ok(file) = entry.file_name().into_string() else { continue };
+                let metadata = entry.metadata()?;
+                if !metadata.is_file() {
+                    continue;
+                }
                 if let Ok(name) = file.parse::<StagedName>() {
-                    staged.push((name, entry.metadata()?.modified()?));
+                    staged.push((name, metadata.modified()?));
                 } else if name::is_temporary(&file) {
                     fs::remove_file(entry.path())?;
                 }

@@ -191,6 +191,8 @@ async fn foreign_files_are_left_alone() {
     let shard = open(&folder).folders.object(blob.into()).parent().unwrap().to_owned();
     let other = id_at(1 << 40, 1);
     let odd = std::ffi::OsString::from_vec(vec![0xff, 0xfe]);
+    let staged = format!("{}-0123456789abcdef-{other}-sha256", UploadId::random());
+    fs::create_dir(root.join("uploads").join(staged)).unwrap();
     for place in [root.join("uploads"), root.join("blobs"), shard.clone(), root.join("segments")] {
         fs::write(place.join("README"), "x").unwrap();
         fs::write(place.join(&odd), "x").unwrap();
@@ -203,9 +205,12 @@ async fn foreign_files_are_left_alone() {
     fs::create_dir(shard.join(folder_as_blob.to_string())).unwrap();
     fs::write(root.join("uploads").join(name::temporary()), "left by a crash").unwrap();
     let store = open(&folder);
-    assert_eq!(names(&root.join("uploads")).len(), 5, "only what a crash left is removed");
-    let listed = store.list(None, 10).await.unwrap();
-    assert_eq!(listed.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [blob]);
+    assert_eq!(names(&root.join("uploads")).len(), 6, "only what a crash left is removed");
+    assert!(folder_as_blob < blob);
+    for limit in [1, 10] {
+        let listed = store.list(None, limit).await.unwrap();
+        assert_eq!(listed.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [blob]);
+    }
     for absent in [other, folder_as_blob] {
         assert!(matches!(store.stat(absent.into()).await, Err(BlobError::NotFound)));
         assert!(matches!(store.read(absent.into(), None).await, Err(BlobError::NotFound)));
@@ -251,13 +256,17 @@ async fn an_upload_goes_on_when_a_full_disk_has_room_again() {
     symlink("/dev/full", &file).unwrap();
     let mut stage = resume(&store, id).await.unwrap();
     stage.append(bytes.slice(1000..MIB + 2000)).await.unwrap();
+    stage.append(bytes.slice(MIB + 2000..MIB + 3000)).await.unwrap();
     assert!(matches!(stage.settle().await, Err(BlobError::Full)), "the error comes with the next call");
     assert_eq!(stage.len(), 1000);
+    stage.settle().await.expect("bytes behind those that were lost are not kept");
     drop(stage);
+    // As if a part of the write had come through, and could not be cut off: the file says how far it came.
+    fs::write(&aside, &bytes[..1500]).unwrap();
     fs::rename(&aside, &file).unwrap();
     let mut stage = resume(&store, id).await.unwrap();
-    assert_eq!(stage.len(), 1000);
-    stage.append(bytes.slice(1000..)).await.unwrap();
+    assert_eq!(stage.len(), 1500);
+    stage.append(bytes.slice(1500..)).await.unwrap();
     stage.commit(Digest::sha256(&bytes)).await.unwrap();
 }
 
