@@ -73,8 +73,9 @@ impl Serving {
 
     async fn serve_http1(&self, stream: Stream, conn: Arc<ConnInfo>, stop: oneshot::Receiver<()>) {
         let mut running = self.http1.serve_connection(TokioIo::new(stream), self.edge(&conn));
-        self.drive(Pin::new(&mut running), &conn, false, stop).await;
-        if conn.pulse.left_body_unread() {
+        let ended = self.drive(Pin::new(&mut running), &conn, false, stop).await;
+        let refused = ended.is_err_and(|error| error.is_parse());
+        if refused || conn.pulse.left_body_unread() {
             let mut stream = running.into_parts().io.into_inner();
             // Its end, an error or the time: whichever it is, the connection is over.
             drop(timeout(self.limits.linger, stream.socket().drain()).await);
@@ -83,7 +84,8 @@ impl Serving {
 
     async fn serve_http2(&self, stream: Stream, conn: Arc<ConnInfo>, stop: oneshot::Receiver<()>) {
         let running = pin!(self.http2.serve_connection(TokioIo::new(stream), self.edge(&conn)));
-        self.drive(running, &conn, true, stop).await;
+        // An error has been logged, and an HTTP/2 client was told of it in the protocol.
+        drop(self.drive(running, &conn, true, stop).await);
     }
 
     fn edge(&self, conn: &Arc<ConnInfo>) -> Edge {
@@ -97,7 +99,7 @@ impl Serving {
         conn: &ConnInfo,
         h2: bool,
         mut stop: oneshot::Receiver<()>,
-    ) {
+    ) -> hyper::Result<()> {
         let mut watch = Watch::new(&self.limits, h2, Instant::now());
         let mut tick = pin!(sleep(watch.period()));
         let mut draining = false;
@@ -105,10 +107,10 @@ impl Serving {
             let drain = tokio::select! {
                 biased;
                 ended = running.as_mut() => {
-                    if let Err(error) = ended {
-                        tracing::debug!(peer = %conn.peer, error = &error as &dyn std::error::Error, "connection");
+                    if let Err(error) = &ended {
+                        tracing::debug!(peer = %conn.peer, error = error as &dyn std::error::Error, "connection");
                     }
-                    return;
+                    return ended;
                 }
                 _ = &mut stop, if !draining => true,
                 () = tick.as_mut() => {
@@ -116,7 +118,7 @@ impl Serving {
                     match watch.look(conn.pulse.sample(), Instant::now()) {
                         Verdict::Keep => false,
                         Verdict::Drain => true,
-                        Verdict::Cut => return,
+                        Verdict::Cut => return Ok(()),
                     }
                 }
             };

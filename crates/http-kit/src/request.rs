@@ -191,7 +191,9 @@ struct Pace {
 }
 
 impl Pace {
-    fn new(floor: Floor) -> Pace {
+    /// A window of no length would never be waited through.
+    fn new(mut floor: Floor) -> Pace {
+        floor.window = floor.window.max(Duration::from_millis(1));
         Pace { floor, in_window: 0, waiting: None, asleep: false, left: floor.window, since: Instant::now() }
     }
 
