@@ -1,11 +1,11 @@
-//! `wharf gc`, `wharf check` and `wharf seed`: requests to a server on this machine, and its answers in words.
+//! `wharf gc`, `wharf check`, `wharf rebuild` and `wharf seed`: requests to a server on this machine, and its answers in words.
 
 use anyhow::{Result, bail};
 use futures_util::StreamExt;
 use serde_json::{Map, Value, json};
 
 use crate::Verdict;
-use crate::args::{CheckFlags, GcFlags, SeedFlags};
+use crate::args::{CheckFlags, GcFlags, SeedFlags, StoreFlags};
 use crate::host::{Host, Lines};
 use crate::out::Out;
 use crate::text::{clean, count, size, word};
@@ -27,6 +27,12 @@ pub(crate) async fn check(flags: CheckFlags, host: &dyn Host, out: &mut Out) -> 
     let body = json!({"read": flags.read});
     let lines = host.admin(flags.store.data, flags.store.config, path, body).await?;
     print(lines, flags.store.json, out, check_line).await
+}
+
+pub(crate) async fn rebuild(flags: StoreFlags, host: &dyn Host, out: &mut Out) -> Result<Verdict> {
+    let path = "/api/v1/rebuild".to_owned();
+    let lines = host.admin(flags.data, flags.config, path, json!({})).await?;
+    print(lines, flags.json, out, |line| Some(rebuild_line(line))).await
 }
 
 pub(crate) async fn seed(flags: SeedFlags, host: &dyn Host, out: &mut Out) -> Result<()> {
@@ -69,9 +75,10 @@ async fn print(
 
 /// A finding is damage unless it says that it is not; a summary may count what was not told one by one.
 fn is_damage(kind: &str, line: &Value) -> bool {
+    let some = |name: &str| line[name].as_u64().unwrap_or(0) > 0;
     match kind {
         "finding" => line["damage"] != Value::Bool(false),
-        "summary" => line["damaged"].as_u64().unwrap_or(0) > 0,
+        "summary" => some("damaged") || some("lost_manifests") || some("lost_tags"),
         _ => false,
     }
 }
@@ -131,6 +138,20 @@ fn check_line(line: &Value) -> Option<String> {
     }
 }
 
+/// A line of a rebuild.
+fn rebuild_line(line: &Value) -> String {
+    let number = |name: &str| line[name].as_u64().unwrap_or(0);
+    if line["type"] != "summary" {
+        return line["message"].as_str().map_or_else(|| generic(line), clean);
+    }
+    let (manifests, tags) = (count(number("manifests"), "manifest"), count(number("tags"), "tag"));
+    let lost = match (number("lost_manifests"), number("lost_tags")) {
+        (0, 0) => "nothing is lost".into(),
+        (manifests, tags) => format!("lost {} and {}", count(manifests, "manifest"), count(tags, "tag")),
+    };
+    format!("rebuilt {manifests} and {tags}: {lost}")
+}
+
 /// Any object as `type: name=value ...`, so that a newer server's lines are seen, too.
 fn generic(line: &Value) -> String {
     let Some(object) = line.as_object() else { return word(line) };
@@ -163,6 +184,19 @@ mod tests {
             "removed 1 blob, 2 links, 0 orphans, 0 uploads: 5 B in all",
         );
         check(json!({"type": "new", "b": 1, "a": "x\u{1b}"}), false, "new: a=x  b=1");
+    }
+
+    #[test]
+    fn rebuilds_say_what_is_lost() {
+        let check = |line: Value, damage: bool, expect: &str| {
+            assert_eq!(rebuild_line(&line), expect);
+            assert_eq!(is_damage("summary", &line), damage);
+        };
+        let good = json!({"type": "summary", "manifests": 2, "tags": 1});
+        check(good, false, "rebuilt 2 manifests and 1 tag: nothing is lost");
+        let bad = json!({"type": "summary", "manifests": 0, "tags": 0, "lost_manifests": 1, "lost_tags": 2});
+        check(bad, true, "rebuilt 0 manifests and 0 tags: lost 1 manifest and 2 tags");
+        check(json!({"type": "lost", "message": "m"}), false, "m");
     }
 
     #[test]

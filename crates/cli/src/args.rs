@@ -43,6 +43,8 @@ pub(crate) enum Command {
     Gc(GcFlags),
     /// Compare storage with metadata, in both directions. Works beside a running server.
     Check(CheckFlags),
+    /// Rebuild metadata that was lost from what is in storage. No server may run meanwhile.
+    Rebuild(StoreFlags),
     /// Fill a new store with manifests, for measurements.
     #[command(hide = true)]
     Seed(SeedFlags),

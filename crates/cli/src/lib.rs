@@ -69,6 +69,7 @@ async fn dispatch(command: Command, host: &dyn Host) -> Result<Verdict> {
         // The server ends by its own signals, in good order.
         Command::Serve(flags) => return host.serve(flags).await.map(|()| Verdict::Good),
         Command::Check(flags) => return interruptible(admin::check(flags, host, out)).await,
+        Command::Rebuild(flags) => return interruptible(admin::rebuild(flags, host, out)).await,
         Command::Gc(flags) => interruptible(admin::gc(flags, host, out)).await,
         Command::Seed(flags) => interruptible(admin::seed(flags, host, out)).await,
         Command::Copy(flags) => interruptible(copy::run(flags, out)).await,

@@ -1,5 +1,4 @@
 //! A registry of a few lines over real sockets, for faults that no real one makes on request.
-
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 pub mod http;

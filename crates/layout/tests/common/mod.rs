@@ -1,5 +1,5 @@
-#![allow(dead_code, reason = "each test file uses its own part")]
 //! Images made by hand, and copies between local ends.
+#![allow(dead_code, reason = "each test file uses its own part")]
 
 use std::path::Path;
 use std::sync::Arc;
