@@ -7,6 +7,8 @@
 mod connection;
 mod error;
 mod migrate;
+#[cfg(test)]
+mod plans;
 mod pool;
 mod read;
 mod sql;

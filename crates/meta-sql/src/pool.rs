@@ -22,6 +22,8 @@ pub(crate) struct Pool {
 struct State {
     idle: Vec<Connection>,
     open: usize,
+    /// How many wait: to wake nobody costs a system call.
+    waiting: usize,
 }
 
 impl Pool {
@@ -39,18 +41,29 @@ impl Pool {
             if state.open < self.limit {
                 break;
             }
+            state.waiting += 1;
             state = self.returned.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.waiting -= 1;
         }
         state.open += 1;
         drop(state);
-        self.place.open_reader(&self.config).map(|connection| self.lease(connection)).inspect_err(|_| {
-            self.lock().open -= 1;
-            self.returned.notify_one();
-        })
+        self.place
+            .open_reader(&self.config)
+            .map(|connection| self.lease(connection))
+            .inspect_err(|_| self.give_back(|state| state.open -= 1))
     }
 
     const fn lease(&self, connection: Connection) -> Lease<'_> {
         Lease { pool: self, connection: Some(connection) }
+    }
+
+    /// Makes room for one who waits.
+    fn give_back(&self, change: impl FnOnce(&mut State)) {
+        let mut state = self.lock();
+        change(&mut state);
+        if state.waiting > 0 {
+            self.returned.notify_one();
+        }
     }
 
     /// Nothing that holds the lock can leave the state half changed, so a panic elsewhere does not matter.
@@ -80,8 +93,7 @@ impl Deref for Lease<'_> {
 impl Drop for Lease<'_> {
     fn drop(&mut self) {
         if let Some(connection) = self.connection.take() {
-            self.pool.lock().idle.push(connection);
-            self.pool.returned.notify_one();
+            self.pool.give_back(|state| state.idle.push(connection));
         }
     }
 }

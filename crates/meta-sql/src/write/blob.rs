@@ -12,7 +12,8 @@ use super::{Change, done_if};
 use crate::error::Result;
 use crate::sql::size;
 
-const FIND: &str = "SELECT id, object, size, state, damaged_at FROM blob WHERE digest = ?1 AND state < 2";
+pub(super) const FIND: &str =
+    "SELECT id, object, size, state, damaged_at FROM blob WHERE digest = ?1 AND state < 2";
 
 const INSERT: &str = "INSERT INTO blob (digest, size, object, state) VALUES (?1, ?2, ?3, 0) RETURNING id";
 
@@ -26,7 +27,7 @@ const CONDEMN_OBJECT: &str =
     ON CONFLICT (object) DO NOTHING";
 
 /// Referenced from the start where a manifest waits for this blob.
-const LINK: &str = "INSERT INTO link (blob_id, repository_id, since)
+pub(super) const LINK: &str = "INSERT INTO link (blob_id, repository_id, since)
     SELECT ?1, ?2, CASE WHEN EXISTS (SELECT 1 FROM manifest_ref x
         WHERE x.repository_id = ?2 AND x.digest = ?3 AND x.kind < 2) THEN NULL ELSE ?4 END
     WHERE true
@@ -34,15 +35,15 @@ const LINK: &str = "INSERT INTO link (blob_id, repository_id, since)
 
 const IS_LINKED: &str = "SELECT 1 FROM link WHERE blob_id = ?1 AND repository_id = ?2";
 
-const RENEW: &str =
+pub(super) const RENEW: &str =
     "UPDATE link SET since = ?3 WHERE blob_id = ?1 AND repository_id = ?2 AND since IS NOT NULL";
 
 const UNLINK: &str = "DELETE FROM link WHERE blob_id = ?1 AND repository_id = ?2";
 
-const RELEASE: &str = "UPDATE blob SET state = 1, since = ?2
+pub(super) const RELEASE: &str = "UPDATE blob SET state = 1, since = ?2
     WHERE id = ?1 AND state = 0 AND NOT EXISTS (SELECT 1 FROM link l WHERE l.blob_id = ?1)";
 
-const DAMAGED: &str =
+pub(super) const DAMAGED: &str =
     "UPDATE blob SET damaged_at = ?2 WHERE object = ?1 AND state < 2 AND damaged_at IS NULL";
 
 const SOUND: &str =

@@ -8,7 +8,7 @@ use super::{Change, done_if};
 use crate::error::Result;
 use crate::sql::{count, size};
 
-const EXPIRED: &str = "SELECT l.blob_id, l.repository_id, l.since, r.name, b.digest, b.size,
+pub(super) const EXPIRED: &str = "SELECT l.blob_id, l.repository_id, l.since, r.name, b.digest, b.size,
         EXISTS (SELECT 1 FROM manifest_ref x
             WHERE x.repository_id = l.repository_id AND x.digest = b.digest AND x.kind < 2)
     FROM link l JOIN repository r ON r.id = l.repository_id JOIN blob b ON b.id = l.blob_id
@@ -17,7 +17,7 @@ const EXPIRED: &str = "SELECT l.blob_id, l.repository_id, l.since, r.name, b.dig
 
 const REPAIR_LINK: &str = "UPDATE link SET since = NULL WHERE blob_id = ?1 AND repository_id = ?2";
 
-const DELETABLE: &str = "SELECT b.id, b.object, b.digest, b.size,
+pub(super) const DELETABLE: &str = "SELECT b.id, b.object, b.digest, b.size,
         EXISTS (SELECT 1 FROM link l WHERE l.blob_id = b.id)
     FROM blob b WHERE b.state = 1 AND b.since < ?1 ORDER BY b.since LIMIT ?2";
 
@@ -25,7 +25,7 @@ const REPAIR_BLOB: &str = "UPDATE blob SET state = 0, since = NULL WHERE id = ?1
 
 const CONDEMN: &str = "UPDATE blob SET state = 2, since = ?2 WHERE id = ?1";
 
-const FORGET: &str = "DELETE FROM blob WHERE object = ?1 AND state = 2";
+pub(super) const FORGET: &str = "DELETE FROM blob WHERE object = ?1 AND state = 2";
 
 /// A link past its grace.
 struct Expired {

@@ -6,21 +6,21 @@ use oci::{Digest, RepoName};
 use crate::error::Result;
 use crate::sql::Db;
 
-const TAG_DIGEST: &str = "SELECT m.digest FROM repository r
+pub(super) const TAG_DIGEST: &str = "SELECT m.digest FROM repository r
     JOIN tag t ON t.repository_id = r.id AND t.name = ?2
     JOIN manifest m ON m.id = t.manifest_id
     WHERE r.name = ?1";
 
-const SOUND_LINK: &str = "SELECT 1 FROM repository r
+pub(super) const SOUND_LINK: &str = "SELECT 1 FROM repository r
     JOIN blob b ON b.digest = ?2 AND b.state < 2 AND b.damaged_at IS NULL
     JOIN link l ON l.blob_id = b.id AND l.repository_id = r.id
     WHERE r.name = ?1";
 
-const BLOB_REFERENCE: &str = "SELECT 1 FROM repository r
+pub(super) const BLOB_REFERENCE: &str = "SELECT 1 FROM repository r
     JOIN manifest_ref x ON x.repository_id = r.id AND x.digest = ?2 AND x.kind < 2
     WHERE r.name = ?1 LIMIT 1";
 
-const MANIFEST: &str = "SELECT 1 FROM repository r
+pub(super) const MANIFEST: &str = "SELECT 1 FROM repository r
     JOIN manifest m ON m.repository_id = r.id AND m.digest = ?2
     WHERE r.name = ?1";
 

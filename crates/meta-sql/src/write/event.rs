@@ -12,7 +12,7 @@ const VERSION: i64 = 1;
 
 /// The position is the next one and not a sequence's: a change that is undone leaves no gap. There is one
 /// writer, so nobody else can take it meanwhile.
-const APPEND: &str = "INSERT INTO event (position, version, kind, project, repository, digest, tag, tag_before,
+pub(super) const APPEND: &str = "INSERT INTO event (position, version, kind, project, repository, digest, tag, tag_before,
         actor, address, agent, request, time)
     VALUES ((SELECT coalesce(max(position), 0) + 1 FROM event), ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
 

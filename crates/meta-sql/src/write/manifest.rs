@@ -8,7 +8,7 @@ use super::event::About;
 use crate::error::Result;
 use crate::sql::{Value, size};
 
-const FIND: &str = "SELECT id, content_id, size, media_type, used_day FROM manifest
+pub(super) const FIND: &str = "SELECT id, content_id, size, media_type, used_day FROM manifest
     WHERE repository_id = ?1 AND digest = ?2";
 
 const REFRESH: &str = "UPDATE manifest SET media_type = ?2, used_day = ?3 WHERE id = ?1";
@@ -26,13 +26,13 @@ const INSERT_REF: &str = "INSERT INTO manifest_ref (manifest_id, kind, digest, r
     VALUES (?1, ?2, ?3, ?4) ON CONFLICT (manifest_id, kind, digest) DO NOTHING";
 
 /// The blobs that a manifest refers to are needed from now on.
-const HOLD_BLOBS: &str = "UPDATE link SET since = NULL
+pub(super) const HOLD_BLOBS: &str = "UPDATE link SET since = NULL
     WHERE repository_id = ?1 AND since IS NOT NULL AND blob_id IN (
         SELECT b.id FROM manifest_ref x JOIN blob b ON b.digest = x.digest AND b.state < 2
         WHERE x.manifest_id = ?2 AND x.kind < 2)";
 
 /// Those that no other manifest of the repository refers to are not needed any more.
-const RELEASE_BLOBS: &str = "UPDATE link SET since = ?3
+pub(super) const RELEASE_BLOBS: &str = "UPDATE link SET since = ?3
     WHERE repository_id = ?1 AND since IS NULL AND blob_id IN (
         SELECT b.id FROM manifest_ref x JOIN blob b ON b.digest = x.digest AND b.state < 2
         WHERE x.manifest_id = ?2 AND x.kind < 2 AND NOT EXISTS (
@@ -40,16 +40,17 @@ const RELEASE_BLOBS: &str = "UPDATE link SET since = ?3
                 AND y.manifest_id <> ?2))
     RETURNING (SELECT r.digest FROM blob r WHERE r.id = blob_id)";
 
-const TAGS: &str = "SELECT name FROM tag WHERE manifest_id = ?1 ORDER BY name";
+/// All of one repository; named first in the order, it makes this the order of an index.
+pub(super) const TAGS: &str = "SELECT name FROM tag WHERE manifest_id = ?1 ORDER BY repository_id, name";
 
-const DROP_REFS: &str = "DELETE FROM manifest_ref WHERE manifest_id = ?1";
+pub(super) const DROP_REFS: &str = "DELETE FROM manifest_ref WHERE manifest_id = ?1";
 
 const DROP: &str = "DELETE FROM manifest WHERE id = ?1";
 
-const DROP_CONTENT: &str = "DELETE FROM content
+pub(super) const DROP_CONTENT: &str = "DELETE FROM content
     WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM manifest m WHERE m.content_id = ?1)";
 
-const USED: &str = "UPDATE manifest SET used_day = ?3
+pub(super) const USED: &str = "UPDATE manifest SET used_day = ?3
     WHERE repository_id = (SELECT id FROM repository WHERE name = ?1) AND digest = ?2 AND used_day < ?3";
 
 struct Found {

@@ -17,6 +17,33 @@ use crate::error::Result;
 use crate::sql::Db;
 use usage::Usage;
 
+/// The statements whose plans matter on a large store, for the test of plans.
+#[cfg(test)]
+pub(crate) const HOT: &[&str] = &[
+    blob::FIND,
+    blob::LINK,
+    blob::RENEW,
+    blob::RELEASE,
+    blob::DAMAGED,
+    collect::EXPIRED,
+    collect::DELETABLE,
+    collect::FORGET,
+    condition::TAG_DIGEST,
+    condition::SOUND_LINK,
+    condition::BLOB_REFERENCE,
+    condition::MANIFEST,
+    event::APPEND,
+    manifest::FIND,
+    manifest::HOLD_BLOBS,
+    manifest::RELEASE_BLOBS,
+    manifest::TAGS,
+    manifest::DROP_REFS,
+    manifest::DROP_CONTENT,
+    manifest::USED,
+    tag::FIND,
+    tag::SET,
+];
+
 /// Does what the batch says, or fails with the change half made.
 pub(crate) fn apply(db: Db<'_>, now: Timestamp, batch: &Batch) -> Result<Committed> {
     batch.conditions.iter().try_for_each(|condition| condition::check(db, condition))?;

@@ -9,10 +9,11 @@ use crate::error::Result;
 
 const MANIFEST: &str = "SELECT id FROM manifest WHERE repository_id = ?1 AND digest = ?2";
 
-const FIND: &str = "SELECT m.digest, t.updated_at, t.actor FROM tag t JOIN manifest m ON m.id = t.manifest_id
+pub(super) const FIND: &str =
+    "SELECT m.digest, t.updated_at, t.actor FROM tag t JOIN manifest m ON m.id = t.manifest_id
     WHERE t.repository_id = ?1 AND t.name = ?2";
 
-const SET: &str =
+pub(super) const SET: &str =
     "INSERT INTO tag (repository_id, name, manifest_id, updated_at, actor) VALUES (?1, ?2, ?3, ?4, ?5)
     ON CONFLICT (repository_id, name) DO UPDATE SET manifest_id = excluded.manifest_id,
         updated_at = excluded.updated_at, actor = excluded.actor";
