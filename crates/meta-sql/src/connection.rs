@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use meta::MetaError;
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::Config;
 use crate::error::{Result, explain};
@@ -49,14 +49,14 @@ impl Place {
                 reason: format!("{}: {error}", path.display()),
             })?;
         }
-        let connection = self.connect(config)?;
+        let connection = self.connect(config, config.writer_cache_kib)?;
         let wanted = match self {
             Self::File(_) => "wal",
             Self::Memory(_) => "memory",
         };
         let mode: String = connection
             .query_row(&format!("PRAGMA journal_mode = {wanted}"), [], |row| row.get(0))
-            .map_err(|error| explain(OPENING, &error))?;
+            .map_err(|error| refuse(&error))?;
         if mode != wanted {
             let reason = format!("the file system allows journal mode {mode} only, not {wanted}");
             return Err(MetaError::Failed { action: OPENING, reason });
@@ -76,12 +76,12 @@ impl Place {
 
     /// A connection that only reads.
     pub(crate) fn open_reader(&self, config: &Config) -> Result<Connection> {
-        let connection = self.connect(config)?;
+        let connection = self.connect(config, config.cache_kib)?;
         run(&connection, "PRAGMA query_only = ON;")?;
         Ok(connection)
     }
 
-    fn connect(&self, config: &Config) -> Result<Connection> {
+    fn connect(&self, config: &Config, cache_kib: u32) -> Result<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = match self {
             Self::File(path) => Connection::open_with_flags_and_vfs(path, flags, EXCLUSIVE_VFS),
@@ -91,43 +91,52 @@ impl Place {
                 MEMORY_VFS,
             ),
         }
-        .map_err(|error| explain(OPENING, &error))?;
+        .map_err(|error| refuse(&error))?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         // Else a statement whose plan may hang on a bound value is planned anew for each: four times the cost of
         // a look-up.
         connection
             .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
-            .map_err(|error| explain(OPENING, &error))?;
-        connection.busy_timeout(BUSY_WAIT).map_err(|error| explain(OPENING, &error))?;
+            .map_err(|error| refuse(&error))?;
+        connection.busy_timeout(BUSY_WAIT).map_err(|error| refuse(&error))?;
         run(
             &connection,
             &format!(
                 "PRAGMA mmap_size = {}; PRAGMA cache_size = -{};
                  PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF;",
-                config.mmap_bytes, config.cache_kib
+                config.mmap_bytes, cache_kib
             ),
         )?;
         Ok(connection)
     }
 }
 
-/// Makes the file where it is not there, for its owner only, and makes its name durable.
+/// Makes the file where it is not there, for its owner only, and makes its name durable. That also where it is
+/// there: whoever made it may have been stopped before.
 fn create(path: &Path) -> io::Result<()> {
-    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-        Ok(file) => file.sync_all()?,
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
-        Err(error) => return Err(error),
+    if let Err(error) = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+        && error.kind() != io::ErrorKind::AlreadyExists
+    {
+        return Err(error);
     }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(folder)?.sync_all()
 }
 
+fn refuse(error: &rusqlite::Error) -> MetaError {
+    if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) {
+        let reason = "another process has the database open: stop that one first".into();
+        return MetaError::Failed { action: OPENING, reason };
+    }
+    explain(OPENING, error)
+}
+
 fn run(connection: &Connection, sql: &str) -> Result<()> {
-    connection.execute_batch(sql).map_err(|error| explain(OPENING, &error))
+    connection.execute_batch(sql).map_err(|error| refuse(&error))
 }
 
 fn pragma(connection: &Connection, sql: &str) -> Result<u64> {
     connection
         .query_row(sql, [], |row| row.get::<_, i64>(0))
-        .map_or_else(|error| Err(explain(OPENING, &error)), |value| Ok(value.unsigned_abs()))
+        .map_or_else(|error| Err(refuse(&error)), |value| Ok(value.unsigned_abs()))
 }

@@ -28,10 +28,17 @@ pub struct Config {
     pub lookups: usize,
     /// The most lists and walks at once: more wait.
     pub walks: usize,
-    /// The page cache of each connection, in KiB.
+    /// The page cache of each connection that reads, in KiB. Little is needed: most pages are read where the file
+    /// is mapped.
     pub cache_kib: u32,
-    /// How much of the file is mapped into memory, so that pages are read without a copy.
+    /// The page cache of the connection that writes, in KiB.
+    pub writer_cache_kib: u32,
+    /// How much of the file is mapped into memory, so that pages are read without a copy. SQLite maps 2 GiB at
+    /// most, unless it was built to map more.
     pub mmap_bytes: u64,
+    /// How many pages of 4 KiB gather in the write-ahead log before they are moved into the database. That costs
+    /// two flushes; a start after a crash reads as many.
+    pub log_pages: i64,
     /// The size beyond which the database does not grow: the store is full then. `None` for the disk's.
     pub max_bytes: Option<u64>,
 }
@@ -39,7 +46,16 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(4, usize::from);
-        Self { group: 256, lookups: threads, walks: 4, cache_kib: 512, mmap_bytes: 1 << 40, max_bytes: None }
+        Self {
+            group: 256,
+            lookups: threads,
+            walks: 4,
+            cache_kib: 512,
+            writer_cache_kib: 4_096,
+            mmap_bytes: 1 << 40,
+            log_pages: 4_000,
+            max_bytes: None,
+        }
     }
 }
 
@@ -66,7 +82,7 @@ impl SqliteMeta {
         let mut connection = place.open_writer(&config)?;
         migrate(&mut connection)?;
         Ok(Self {
-            writer: Writer::start(connection, Arc::clone(&clock), config.group)?,
+            writer: Writer::start(connection, Arc::clone(&clock), &config)?,
             lookups: Pool::new(place.clone(), config.clone(), config.lookups),
             walks: Arc::new(Pool::new(place, config.clone(), config.walks)),
             clock,

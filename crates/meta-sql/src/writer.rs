@@ -12,19 +12,18 @@ use meta::{Batch, Clock, Committed, MetaError};
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::Config;
 use crate::connection::BUSY_WAIT;
 use crate::error::{Result, explain, repeat};
 use crate::sql::Db;
 use crate::write;
 
 const WRITING: &str = "changing the metadata";
-/// Pages (of 4 KiB) in the write-ahead log that are worth a checkpoint: it costs two flushes, and a start after
-/// a crash reads as many.
-const CHECKPOINT_PAGES: i64 = 4_000;
-/// At this length the writer waits for readers to leave the log, so that it starts from its beginning again. As
-/// long as there are moments without a reader, it does so by itself.
-const RESTART_PAGES: i64 = 32_000;
-/// How long it waits for them, each time that the log has grown by [`CHECKPOINT_PAGES`].
+/// The log of so many times the length that is worth a checkpoint is too long: the writer then waits for readers
+/// to leave it, so that it starts from its beginning again. As long as there are moments without a reader, it does
+/// so by itself.
+const TOO_LONG: i64 = 8;
+/// How long the writer waits for readers, each time that the log has grown by a checkpoint's worth.
 const RESTART_WAIT: Duration = Duration::from_millis(50);
 
 /// A batch on its way to the writer.
@@ -40,13 +39,13 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Starts the thread. Up to `group` batches share a transaction.
-    pub(crate) fn start(connection: Connection, clock: Arc<dyn Clock>, group: usize) -> Result<Self> {
-        let group = group.max(1);
+    /// Starts the thread.
+    pub(crate) fn start(connection: Connection, clock: Arc<dyn Clock>, config: &Config) -> Result<Self> {
+        let (group, log_pages) = (config.group.max(1), config.log_pages.max(1));
         let (queue, jobs) = mpsc::channel(group);
         let thread = std::thread::Builder::new()
             .name("meta-writer".into())
-            .spawn(move || Thread { connection, clock, group, checked: 0 }.run(jobs))
+            .spawn(move || Thread { connection, clock, group, log_pages, checked: 0 }.run(jobs))
             .map_err(|error| MetaError::Failed {
                 action: "starting the writer",
                 reason: error.to_string(),
@@ -78,6 +77,8 @@ struct Thread {
     connection: Connection,
     clock: Arc<dyn Clock>,
     group: usize,
+    /// So many new pages in the write-ahead log are worth a checkpoint.
+    log_pages: i64,
     /// The length of the write-ahead log at its last checkpoint, in pages.
     checked: i64,
 }
@@ -87,11 +88,12 @@ impl Thread {
         let mut group = Vec::with_capacity(self.group);
         while jobs.blocking_recv_many(&mut group, self.group) > 0 {
             let outcomes = self.commit_group(&group);
+            let full = outcomes.iter().any(|outcome| matches!(outcome, Err(MetaError::Full)));
             for (job, outcome) in group.drain(..).zip(outcomes) {
                 // The caller may have gone meanwhile; what was committed stays.
                 drop(job.answer.send(outcome));
             }
-            self.checkpoint();
+            self.checkpoint(full);
         }
     }
 
@@ -133,15 +135,16 @@ impl Thread {
         Ok(outcome)
     }
 
-    /// Moves the write-ahead log into the database when it has grown, after all have their answers.
-    fn checkpoint(&mut self) {
-        if let Err(error) = self.try_checkpoint() {
+    /// Moves the write-ahead log into the database when it has grown, after all have their answers. On a full disk
+    /// at once: the log then starts anew, and the deletions that make room find some in it.
+    fn checkpoint(&mut self, at_once: bool) {
+        if let Err(error) = self.try_checkpoint(at_once) {
             // Nothing is lost: what is committed is in the log, and the next round tries again.
             tracing::warn!(%error, "the write-ahead log of the metadata cannot be moved into the database");
         }
     }
 
-    fn try_checkpoint(&mut self) -> rusqlite::Result<()> {
+    fn try_checkpoint(&mut self, at_once: bool) -> rusqlite::Result<()> {
         let pragma = |mode: &str| {
             let mut statement = self.connection.prepare_cached(mode)?;
             statement.query_row([], |row| row.get::<_, i64>(1))
@@ -150,11 +153,11 @@ impl Thread {
         if length < self.checked {
             self.checked = 0;
         }
-        if length - self.checked < CHECKPOINT_PAGES {
+        if length - self.checked < self.log_pages && !at_once {
             return Ok(());
         }
         self.checked = length;
-        if length < RESTART_PAGES {
+        if length < TOO_LONG * self.log_pages {
             pragma("PRAGMA wal_checkpoint(PASSIVE)")?;
         } else {
             self.connection.busy_timeout(RESTART_WAIT)?;

@@ -137,6 +137,38 @@ async fn a_full_store_recovers() {
     assert!(events.iter().map(|event| event.position).eq(1..=events.len() as i64), "no gaps");
 }
 
+/// The write-ahead log stops growing once it is worth a checkpoint; under a reader that stays it must grow, and
+/// stops when that one leaves.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_is_bounded() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("meta.db");
+    let config = Config { log_pages: 64, ..Config::default() };
+    let store = SqliteMeta::open(&path, Arc::new(SystemClock), config).expect("a new database");
+    let log_pages = || folder.path().join("meta.db-wal").metadata().expect("the log").len() / 4_096;
+    let fill = async |from: usize| {
+        for n in from..from + 100 {
+            store.commit(push(&manifest(n, 20_000))).await.expect("it is pushed");
+        }
+    };
+    fill(0).await;
+    assert!(log_pages() < 128, "{} pages", log_pages());
+
+    let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE;
+    let reader = rusqlite::Connection::open_with_flags_and_vfs(&path, flags, c"unix-excl").expect("a reader");
+    reader.execute_batch("BEGIN; SELECT count(*) FROM manifest").expect("a snapshot is held");
+    let seen = || reader.query_row("SELECT count(*) FROM manifest", [], |row| row.get::<_, i64>(0));
+    assert_eq!(seen().expect("a count"), 100);
+    fill(100).await;
+    assert_eq!(seen().expect("a count"), 100, "a snapshot stands still");
+    let grown = log_pages();
+    assert!(grown > 600, "{grown} pages");
+    reader.execute_batch("COMMIT").expect("the snapshot is given up");
+    fill(200).await;
+    fill(300).await;
+    assert!(log_pages() <= grown + 128, "{} pages, and {grown} before", log_pages());
+}
+
 /// A clock that can be told to panic, as a bug in the middle of a batch would.
 struct Faulty(AtomicBool);
 
