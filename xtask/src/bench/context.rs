@@ -19,6 +19,8 @@ pub struct Options {
     pub only: Vec<String>,
     /// The server that is judged.
     pub subject: Kind,
+    /// The binary of wharf where it is not to be built.
+    pub wharf: Option<PathBuf>,
 }
 
 /// What a benchmark is given.

@@ -37,6 +37,7 @@ usage: cargo xtask bench [options]
   --only NAME[,NAME]   run these benchmarks only
   --pairs N            interleaved pairs of each comparison (20)
   --quick              few pairs, small stores: shows that everything runs, measures nothing worth quoting
+  --wharf PATH         measure this binary instead of building one
   --subject NAME       judge another server than wharf
 ";
 
@@ -65,11 +66,14 @@ pub fn run(args: &[String]) -> Result<()> {
     }
     let options = parse(args)?;
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the workspace")?;
-    let programs =
-        Programs { wharf: root.join("target/release/wharf"), tools: tools::install(Purpose::Bench)? };
-    if options.subject == Kind::Wharf {
+    let wharf = match &options.wharf {
+        Some(binary) => binary.clone(),
+        None => root.join("target/release/wharf"),
+    };
+    if options.subject == Kind::Wharf && options.wharf.is_none() {
         tools::run(cargo().current_dir(root).args(["build", "--release", "--package", "wharf"]))?;
     }
+    let programs = Programs { wharf, tools: tools::install(Purpose::Bench)? };
     let context = Context { options, programs, output: root.join("target/bench") };
     context::remove(&context.output.join("data"))?;
     let mut sections = Vec::new();
@@ -98,7 +102,7 @@ fn wanted(options: &Options) -> impl Iterator<Item = &'static Bench> {
 }
 
 fn parse(args: &[String]) -> Result<Options> {
-    let mut options = Options { pairs: 0, quick: false, only: Vec::new(), subject: Kind::Wharf };
+    let mut options = Options { pairs: 0, quick: false, only: Vec::new(), subject: Kind::Wharf, wharf: None };
     let mut args = args.iter();
     while let Some(arg) = args.next() {
         let mut value = || args.next().with_context(|| format!("{arg} needs a value\n{USAGE}"));
@@ -106,6 +110,7 @@ fn parse(args: &[String]) -> Result<Options> {
             "--quick" => options.quick = true,
             "--pairs" => options.pairs = value()?.parse().context("--pairs needs a number")?,
             "--only" => options.only = value()?.split(',').map(str::to_owned).collect(),
+            "--wharf" => options.wharf = Some(std::path::absolute(value()?)?),
             "--subject" => options.subject = Kind::from_name(value()?)?,
             _ => bail!("unknown option {arg}\n{USAGE}"),
         }

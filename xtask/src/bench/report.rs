@@ -134,7 +134,8 @@ fn describe(series: &Series) -> String {
     let rate = if moved >= 1_048_576.0 {
         format!("{:.0} MiB/s", median(|sample| sample.bytes as f64 / sample.seconds) / 1_048_576.0)
     } else {
-        format!("{:.0}/s", median(Sample::rate))
+        let rate = median(Sample::rate);
+        if rate < 10.0 { format!("{rate:.2}/s") } else { format!("{rate:.0}/s") }
     };
     let (cpu, p99) = (median(Sample::cpu_per_operation), median(|sample| sample.p99));
     format!("{}, {rate}, {}", duration(cpu), duration(p99))

@@ -82,11 +82,15 @@ pub fn tag_name(number: u64) -> String {
 
 /// The bytes of manifest `index`, all of one length.
 pub fn manifest(index: u64) -> Vec<u8> {
-    let digest = payload::digest_of(EMPTY);
-    format!(
-        r#"{{"schemaVersion":2,"mediaType":"{}","config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{digest}","size":2}},"layers":[],"annotations":{{"org.opencontainers.image.revision":"{index:012}"}}}}"#,
-        client::MANIFEST_TYPE
-    )
+    let media_type = "application/vnd.oci.image.config.v1+json";
+    serde_json::json!({
+        "schemaVersion": 2,
+        "mediaType": client::MANIFEST_TYPE,
+        "config": {"mediaType": media_type, "digest": payload::digest_of(EMPTY), "size": EMPTY.len()},
+        "layers": [],
+        "annotations": {"org.opencontainers.image.revision": format!("{index:012}")},
+    })
+    .to_string()
     .into_bytes()
 }
 
