@@ -18,6 +18,7 @@ mod text;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
@@ -84,10 +85,11 @@ async fn dispatch(command: Command, host: &dyn Host) -> Result<Verdict> {
 /// Ends the work in good order when the user has had enough, so that no temporary file stays.
 async fn interruptible<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::select! {
-        outcome = work => outcome,
-        signal = tokio::signal::ctrl_c() => {
-            signal.context("interrupts cannot be noticed")?;
-            bail!("interrupted. The same command goes on where it stopped")
-        }
+        outcome = work => return outcome,
+        signal = tokio::signal::ctrl_c() => signal.context("interrupts cannot be noticed")?,
     }
+    // The work has been dropped. What it had under way ends now, instead of taking the end of its connections,
+    // which comes with the runtime's, for a fault.
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    bail!("interrupted. The same command goes on where it stopped")
 }

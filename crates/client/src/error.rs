@@ -187,7 +187,9 @@ fn reason(error: reqwest::Error) -> String {
         }
         cause = error.source();
     }
-    let hint = if text.contains("UnknownIssuer") || text.contains("certificate") {
+    let hint = if text.contains("invalid HTTP version") {
+        ". If that registry speaks TLS, use --tls-verify, or name its certificate with --ca FILE"
+    } else if text.contains("UnknownIssuer") || text.contains("certificate") {
         ". If that certificate is right, name its authority with --ca FILE"
     } else if text.contains("InvalidContentType") || text.contains("corrupt message") {
         ". If that registry has no TLS, use --plain-http"

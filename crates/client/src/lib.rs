@@ -17,6 +17,7 @@ mod reference;
 mod referrers;
 mod repository;
 mod settings;
+mod tls;
 mod transport;
 mod upload;
 

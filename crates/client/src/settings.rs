@@ -1,16 +1,15 @@
 //! How to talk to a registry.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use reqwest::{Certificate, Client, redirect};
+use reqwest::{Client, redirect};
+use rustls_pki_types::CertificateDer;
 use transfer::Retry;
 
+use crate::tls::{config, read_certificates};
 use crate::{ClientError, Host, Keyring};
-
-/// The most bytes of a file of certificates.
-const CERTIFICATES: u64 = 16 << 20;
 
 /// What a user may say about a registry.
 #[derive(Clone, Debug)]
@@ -53,7 +52,7 @@ impl Settings {
 pub(crate) struct Clients {
     plain: Client,
     secure: OnceLock<Client>,
-    certificates: Vec<Certificate>,
+    certificates: Vec<CertificateDer<'static>>,
     verify: bool,
     loopback: bool,
 }
@@ -80,11 +79,13 @@ impl Clients {
         if let Some(client) = self.secure.get() {
             return Ok(client);
         }
-        let client = builder(self.loopback)
-            .tls_certs_merge(self.certificates.clone())
-            .tls_danger_accept_invalid_certs(!self.verify)
-            .build()
-            .map_err(|error| ClientError::Setup(error.to_string()))?;
+        let builder = builder(self.loopback);
+        let builder = if self.verify {
+            builder.tls_backend_preconfigured(config(self.certificates.clone())?)
+        } else {
+            builder.tls_danger_accept_invalid_certs(true)
+        };
+        let client = builder.build().map_err(|error| ClientError::Setup(error.to_string()))?;
         Ok(self.secure.get_or_init(|| client))
     }
 }
@@ -101,21 +102,6 @@ fn builder(loopback: bool) -> reqwest::ClientBuilder {
         .tcp_nodelay(true);
     // No proxy can reach this machine's own loopback.
     if loopback { builder.no_proxy() } else { builder }
-}
-
-fn read_certificates(path: &Path) -> Result<Vec<Certificate>, ClientError> {
-    let wrong = |reason: String| ClientError::Certificates { path: path.to_owned(), reason };
-    let size = std::fs::metadata(path).map_err(|error| wrong(error.to_string()))?.len();
-    if size > CERTIFICATES {
-        return Err(wrong("the file is larger than 16 MiB".into()));
-    }
-    let bytes = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
-    let certificates = Certificate::from_pem_bundle(&bytes).map_err(|error| wrong(error.to_string()))?;
-    if certificates.is_empty() {
-        Err(wrong("there is none in it (PEM is expected)".into()))
-    } else {
-        Ok(certificates)
-    }
 }
 
 #[cfg(test)]
@@ -135,15 +121,5 @@ mod tests {
         check("localhost:5000", false, Some(false), false, true);
         check("example.com", false, None, false, true);
         check("example.com", true, None, false, false);
-    }
-
-    #[test]
-    fn files_without_certificates_are_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("ca.pem");
-        assert!(matches!(read_certificates(&file), Err(ClientError::Certificates { .. })));
-        std::fs::write(&file, "nothing").unwrap();
-        let error = read_certificates(&file).unwrap_err().to_string();
-        assert!(error.contains("ca.pem") && error.contains("PEM"), "{error}");
     }
 }
