@@ -41,6 +41,9 @@ pub async fn a_repeated_commit_changes_nothing(on: Subject) {
         assert_eq!(on.does(store("team/a", loser)).await, Effect::Blob { id: blob.id });
     }
     assert_eq!(on.condemned().await, [loser.id]);
+    on.does(Write::Damaged { id: blob.id }).await;
+    on.does(store("team/a", blob)).await;
+    assert_eq!(on.blob("team/a", blob.digest).await, None, "the damaged object does not heal itself");
 }
 
 /// Of equal blobs pushed at once exactly one object is kept, and all pushers are told which.

@@ -203,17 +203,21 @@ pub async fn referrers_come_in_pages(on: Subject) {
     let filter = ReferrerQuery { artifact_type: Some("a/sig".into()), ..query.clone() };
     assert_eq!(ask(&on, &filter).await.descriptors.len(), 3);
 
-    for query in [ReferrerQuery { limit: 2, ..query.clone() }, ReferrerQuery { bytes: 1, ..query.clone() }] {
+    let (by_number, by_bytes) =
+        (ReferrerQuery { limit: 2, ..query.clone() }, ReferrerQuery { bytes: 1, ..query.clone() });
+    for (query, each) in [(by_number, 2), (by_bytes, 1)] {
         let mut found = Vec::new();
         let mut after = None;
         loop {
             let page = ask(&on, &ReferrerQuery { after, ..query.clone() }).await;
             found.extend(page.descriptors.iter().map(|found| found.digest));
             after = found.last().copied();
+            assert_eq!(page.more, found.len() < all.len());
+            assert!(page.descriptors.len() <= each);
             if !page.more {
                 break;
             }
-            assert!(page.descriptors.len() <= 2 && !page.descriptors.is_empty());
+            assert_eq!(page.descriptors.len(), each);
         }
         assert_eq!(found, digests);
     }
