@@ -103,6 +103,14 @@ pub enum RegistryError {
     /// A collection is running already.
     #[error("a garbage collection is running already: wait for it to end")]
     Collecting,
+    /// The blob store has segments that the metadata does not know of.
+    #[error(
+        "the storage belongs to metadata that is not here any more: restore it from a backup, or rebuild it from the storage"
+    )]
+    MetadataLost,
+    /// Metadata is rebuilt into an empty store only.
+    #[error("there is metadata already: it is rebuilt only where there is none, set the old away first")]
+    MetadataNotEmpty,
     /// A mistake in the house: the caller's grant is for something else.
     #[error("internal: a grant to {given} was used to {needed}")]
     WrongGrant {
@@ -136,7 +144,7 @@ impl From<ManifestError> for RegistryError {
 }
 
 /// The first few digests, and how many more.
-fn list(digests: &[Digest]) -> String {
+pub(crate) fn list(digests: &[Digest]) -> String {
     const SHOWN: usize = 5;
     let shown: Vec<String> = digests.iter().take(SHOWN).map(Digest::to_string).collect();
     let more = digests.len().saturating_sub(SHOWN);

@@ -17,6 +17,9 @@ use crate::{Registry, RegistryError, origin};
 /// How many rows one step takes: a push that comes meanwhile waits for no more than that.
 const STEP: usize = 100;
 
+/// The most condemned blobs that a dry run tells of: they are read at once, about 100 bytes each.
+const FORETOLD: usize = 100_000;
+
 /// Up to where all objects are known to have metadata.
 const SWEPT: &str = "gc.swept";
 
@@ -102,6 +105,10 @@ impl Registry {
             return Err(RegistryError::WrongGrant { needed: Action::Administer, given: grant.action() });
         }
         let _one_at_a_time = self.collecting.try_lock().map_err(|_| RegistryError::Collecting)?;
+        // Without metadata every object would be an orphan.
+        if self.is_metadata_lost().await? {
+            return Err(RegistryError::MetadataLost);
+        }
         let before = self.meta.now().minus(options.grace.unwrap_or(self.lifetimes.grace));
         let mut run = Run { registry: self, before, summary: GcSummary::default(), report };
         if options.dry_run {
@@ -158,10 +165,29 @@ impl Run<'_> {
                 self.tell(item).await;
             }
             if count < STEP {
-                return self.tell_uploads(true).await;
+                break;
             }
             skip += count;
         }
+        self.foretell_condemned().await?;
+        self.tell_uploads(true).await
+    }
+
+    /// What is condemned already: a second upload of what was there, or what a run left that was cut short.
+    async fn foretell_condemned(&mut self) -> Result<(), RegistryError> {
+        let page = self.registry.meta.condemned(self.drained(), FORETOLD).await?;
+        if page.len() == FORETOLD {
+            tracing::warn!(limit = FORETOLD, "more blobs are condemned than a dry run tells of");
+        }
+        for StoredBlob { id, digest, size } in page {
+            self.tell(GcItem::Blob { digest, id, size }).await;
+        }
+        Ok(())
+    }
+
+    /// Whoever could still read what was condemned before this has ended.
+    fn drained(&self) -> Timestamp {
+        self.registry.meta.now().minus(self.registry.blobs.drain())
     }
 
     async fn expire_uploads(&mut self) -> Result<(), RegistryError> {
@@ -213,8 +239,7 @@ impl Run<'_> {
         let registry = self.registry;
         loop {
             let started = Instant::now();
-            let drained = registry.meta.now().minus(registry.blobs.drain());
-            let page = registry.meta.condemned(drained, STEP).await?;
+            let page = registry.meta.condemned(self.drained(), STEP).await?;
             if page.is_empty() {
                 return Ok(());
             }

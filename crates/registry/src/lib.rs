@@ -1,4 +1,4 @@
-//! The core: push, pull, upload, tags, referrers, garbage collection and checks.
+//! The core: push, pull, upload, tags, referrers, garbage collection, checks, and copies of metadata.
 //!
 //! It knows no protocol: no HTTP, no JSON envelope, no SQL. It decides what a registry does with bytes and
 //! metadata; the ports `blob` and `meta` keep them, the edges speak to clients.
@@ -9,6 +9,7 @@ mod gc;
 mod pull;
 mod push;
 mod referrers;
+mod segments;
 mod tags;
 mod upload;
 mod usage;
@@ -26,6 +27,7 @@ pub use error::RegistryError;
 pub use gc::{GcItem, GcOptions, GcSummary, Report};
 pub use push::PushedManifest;
 pub use referrers::ReferrersRequest;
+pub use segments::{ReplayItem, ReplaySummary};
 pub use tags::Page;
 pub use upload::{BodyStream, MountFrom, Upload};
 
@@ -89,6 +91,7 @@ pub struct Registry {
     lifetimes: Lifetimes,
     usage: usage::Usage,
     collecting: tokio::sync::Mutex<()>,
+    copying: tokio::sync::Mutex<()>,
 }
 
 impl Registry {
@@ -106,6 +109,7 @@ impl Registry {
             lifetimes,
             usage: usage::Usage::default(),
             collecting: tokio::sync::Mutex::new(()),
+            copying: tokio::sync::Mutex::new(()),
         }
     }
 

@@ -79,7 +79,19 @@ fn push_batch(
     tags: &[Tag],
 ) -> Batch {
     let needed = manifest.required_blobs();
-    let stored = NewManifest {
+    let write = Write::Manifest { repository: repository.clone(), manifest: stored(digest, manifest, bytes) };
+    let mut batch = Batch::of(origin(grant), write);
+    if !needed.is_empty() {
+        batch = batch.when(Condition::BlobsLinked { repository: repository.clone(), digests: needed });
+    }
+    tags.iter().fold(batch, |batch, tag| {
+        batch.then(Write::Tag { repository: repository.clone(), tag: tag.clone(), digest })
+    })
+}
+
+/// A manifest as it is stored.
+pub(crate) fn stored(digest: Digest, manifest: Manifest, bytes: Bytes) -> NewManifest {
+    NewManifest {
         digest,
         references: references(&manifest),
         media_type: manifest.media_type,
@@ -87,15 +99,7 @@ fn push_batch(
         artifact_type: manifest.artifact_type,
         subject: manifest.subject.map(|subject| subject.digest),
         annotations: manifest.annotations,
-    };
-    let mut batch =
-        Batch::of(origin(grant), Write::Manifest { repository: repository.clone(), manifest: stored });
-    if !needed.is_empty() {
-        batch = batch.when(Condition::BlobsLinked { repository: repository.clone(), digests: needed });
     }
-    tags.iter().fold(batch, |batch, tag| {
-        batch.then(Write::Tag { repository: repository.clone(), tag: tag.clone(), digest })
-    })
 }
 
 /// The digest by which the manifest is stored: the algorithm is the one the client named it with.

@@ -1,0 +1,519 @@
+//! Rebuilding metadata from its segments, event by event, into a store that is empty.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io;
+
+use access::{Action, Grant};
+use blob::{BlobError, BlobId, BlobKey, BlobRead, ByteRange};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use meta::{Batch, Effect, EventKind, NewBlob, Visible, Write};
+use oci::{Digest, Manifest, Reference, RepoName, Tag};
+
+use super::form::{BlobCopy, FormError, Line, ManifestCopy, Reader, SEGMENT_MAX, verify};
+use super::{KEPT, Mark};
+use crate::gc::Report;
+use crate::push::stored;
+use crate::{Registry, RegistryError, origin};
+
+/// How many numbers in a row may be missing before they are taken for the end.
+const GAP: u64 = 1_000;
+
+/// The beginning of an object that has its head, compressed as it is.
+const HEAD: u64 = 4 << 10;
+
+/// A batch with that many writes, or that many bytes of manifests, is committed.
+const WRITES: usize = 500;
+const BYTES: usize = 8 << 20;
+
+/// How many lost things are kept in mind, in case that they were deleted later anyway. Beyond that they are
+/// told of at once.
+const LOST: usize = 100_000;
+
+/// Something that is not as it was, or could not be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReplayItem {
+    /// A segment is not there, though a later one is.
+    MissingSegment {
+        /// Its number.
+        number: u64,
+    },
+    /// A segment cannot be read, or is not what was written. Nothing of it is used.
+    DamagedSegment {
+        /// Its number.
+        number: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// An event in a segment cannot be read, and is left out.
+    UnreadableEvent {
+        /// The number of the segment.
+        number: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A manifest was there and is not restored.
+    LostManifest {
+        /// The repository.
+        repository: RepoName,
+        /// The manifest.
+        digest: Digest,
+        /// Why.
+        reason: String,
+    },
+    /// A tag pointed to a manifest that is not restored: it is absent, rather than pointing to an older one.
+    LostTag {
+        /// The repository.
+        repository: RepoName,
+        /// The tag.
+        tag: Tag,
+        /// What it pointed to.
+        digest: Digest,
+    },
+}
+
+/// What was rebuilt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReplaySummary {
+    /// Segments read.
+    pub segments: u64,
+    /// Segments that are missing or damaged.
+    pub damaged: u64,
+    /// Events that could not be read.
+    pub unreadable: u64,
+    /// Manifests in the store now.
+    pub manifests: u64,
+    /// Tags in the store now.
+    pub tags: u64,
+    /// Manifests that were there and are not restored.
+    pub lost_manifests: u64,
+    /// Tags that were there and are not restored.
+    pub lost_tags: u64,
+}
+
+/// One rebuild.
+struct Replay<'a> {
+    registry: &'a Registry,
+    grant: Grant,
+    report: &'a Report<ReplayItem>,
+    summary: ReplaySummary,
+    pending: Pending,
+    lost_manifests: BTreeMap<(RepoName, Digest), String>,
+    lost_tags: BTreeMap<(RepoName, Tag), Digest>,
+    /// Objects that gave way to others with the same content. They must not be used again.
+    spoiled: HashSet<BlobId>,
+}
+
+/// Writes that are not committed, and what they will have changed.
+#[derive(Default)]
+struct Pending {
+    writes: Vec<Write>,
+    bytes: usize,
+    manifests: HashMap<(RepoName, Digest), bool>,
+    objects: HashMap<Digest, BlobId>,
+}
+
+impl Registry {
+    /// Rebuilds metadata from its segments: the manifests whose blobs are there, and the tags. What was deleted
+    /// stays deleted. Nobody else may write meanwhile.
+    ///
+    /// The metadata must be empty. Where this fails half way, it is to be done again from the start, with new
+    /// empty metadata.
+    pub async fn replay_segments(&self, report: &Report<ReplayItem>) -> Result<ReplaySummary, RegistryError> {
+        let _no_collection = self.collecting.try_lock().map_err(|_| RegistryError::Collecting)?;
+        let _one_at_a_time = self.copying.lock().await;
+        if !self.meta.events(0, 1).await?.is_empty() {
+            return Err(RegistryError::MetadataNotEmpty);
+        }
+        let mut replay = Replay {
+            registry: self,
+            grant: Grant::system("rebuild", Action::Administer, None),
+            report,
+            summary: ReplaySummary::default(),
+            pending: Pending::default(),
+            lost_manifests: BTreeMap::new(),
+            lost_tags: BTreeMap::new(),
+            spoiled: HashSet::new(),
+        };
+        let links = self.links().await?;
+        let next = links.keys().next_back().map_or(0, |last| last + 1);
+        for number in chain(&links) {
+            replay.segment(number).await?;
+        }
+        replay.tell_losses().await;
+        // From the first event on: the rebuilt history goes into segments of its own, after the old ones.
+        self.remember(Mark { position: 0, next }, "rebuild").await?;
+        Ok(replay.summary)
+    }
+
+    /// Which segments there are, and which each one goes on from, as far as that can be read.
+    async fn links(&self) -> Result<BTreeMap<u64, Option<u64>>, RegistryError> {
+        let mut links = BTreeMap::new();
+        let mut missing = 0;
+        let mut number: u64 = 0;
+        while missing < GAP {
+            let key = BlobKey::Segment(number);
+            match self.blobs.stat(key).await {
+                Ok(stat) => {
+                    let head = ByteRange { offset: 0, length: stat.size.min(HEAD) };
+                    let previous = match self.object(key, Some(head)).await? {
+                        Ok(head) => Reader::new(head).header().map(|header| header.previous),
+                        Err(error) => Err(error),
+                    };
+                    links.insert(number, previous.unwrap_or_else(|_| number.checked_sub(1)));
+                    missing = 0;
+                }
+                Err(BlobError::NotFound) => missing += 1,
+                Err(error) => return Err(RegistryError::Blobs(error)),
+            }
+            number += 1;
+        }
+        Ok(links)
+    }
+
+    /// An object, or a part, in memory. What it says of itself may be wrong: nothing is believed beyond limits.
+    async fn object(
+        &self,
+        key: BlobKey,
+        range: Option<ByteRange>,
+    ) -> Result<Result<Bytes, FormError>, RegistryError> {
+        let (length, stream) = match self.blobs.read(key, range).await.map_err(RegistryError::Blobs)? {
+            BlobRead::File(file) => (file.length, file.stream()),
+            BlobRead::Stream { length, stream } => (length, stream),
+        };
+        if length > SEGMENT_MAX {
+            return Ok(Err(FormError::TooLarge));
+        }
+        Ok(gather(stream).await.map_err(FormError::Packing))
+    }
+}
+
+async fn gather(mut stream: BoxStream<'static, io::Result<Bytes>>) -> io::Result<Bytes> {
+    let mut gathered = BytesMut::new();
+    while let Some(bytes) = stream.next().await {
+        gathered.extend_from_slice(&bytes?);
+    }
+    Ok(gathered.freeze())
+}
+
+/// The segments of the history that was kept, in its order. A segment that is not there goes on from the number
+/// before.
+fn chain(links: &BTreeMap<u64, Option<u64>>) -> Vec<u64> {
+    let mut chain = Vec::new();
+    let mut at = links.keys().next_back().copied();
+    while let Some(number) = at {
+        chain.push(number);
+        let before = number.checked_sub(1);
+        at = match links.get(&number).copied().unwrap_or(before) {
+            // Backwards only, whatever it says: the walk must end.
+            Some(previous) if previous >= number => before,
+            previous => previous,
+        };
+    }
+    chain.reverse();
+    chain
+}
+
+impl Replay<'_> {
+    async fn tell(&mut self, item: ReplayItem) {
+        let count = match &item {
+            ReplayItem::MissingSegment { .. } | ReplayItem::DamagedSegment { .. } => {
+                &mut self.summary.damaged
+            }
+            ReplayItem::UnreadableEvent { .. } => &mut self.summary.unreadable,
+            ReplayItem::LostManifest { .. } => &mut self.summary.lost_manifests,
+            ReplayItem::LostTag { .. } => &mut self.summary.lost_tags,
+        };
+        *count += 1;
+        let _nobody_listens = self.report.send(item).await;
+    }
+
+    async fn segment(&mut self, number: u64) -> Result<(), RegistryError> {
+        let object = match self.registry.object(BlobKey::Segment(number), None).await {
+            Ok(Ok(object)) => object,
+            Ok(Err(error)) => return self.damaged(number, &error).await,
+            Err(RegistryError::Blobs(BlobError::NotFound)) => {
+                self.tell(ReplayItem::MissingSegment { number }).await;
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        let checked = object.clone();
+        let checked = tokio::task::spawn_blocking(move || verify(checked)).await.map_err(io::Error::other);
+        if let Err(error) = checked.map_err(FormError::from).flatten() {
+            return self.damaged(number, &error).await;
+        }
+        self.events(number, object).await?;
+        self.summary.segments += 1;
+        self.flush().await
+    }
+
+    async fn damaged(&mut self, number: u64, error: &FormError) -> Result<(), RegistryError> {
+        self.tell(ReplayItem::DamagedSegment { number, reason: error.to_string() }).await;
+        Ok(())
+    }
+
+    /// Applies the events of a segment that is known to be sound.
+    async fn events(&mut self, number: u64, object: Bytes) -> Result<(), RegistryError> {
+        let mut reader = Reader::new(object);
+        if let Err(error) = reader.header() {
+            return self.damaged(number, &error).await;
+        }
+        loop {
+            match reader.next::<Line>() {
+                Ok(None) => return Ok(()),
+                Ok(Some(line)) => {
+                    if !self.event(line).await? {
+                        let reason = "it does not say what it is about".to_owned();
+                        self.tell(ReplayItem::UnreadableEvent { number, reason }).await;
+                    }
+                }
+                Err(FormError::Line(error)) => {
+                    let reason = error.to_string();
+                    self.tell(ReplayItem::UnreadableEvent { number, reason }).await;
+                }
+                Err(error) => return self.damaged(number, &error).await,
+            }
+            if self.pending.writes.len() >= WRITES || self.pending.bytes >= BYTES {
+                self.flush().await?;
+            }
+        }
+    }
+
+    /// Applies one event; `false` where it lacks what its kind must have.
+    async fn event(&mut self, line: Line) -> Result<bool, RegistryError> {
+        let Line { kind, repository, digest, tag, manifest, .. } = line;
+        match (kind, digest, tag) {
+            // It comes into being with its first manifest.
+            (EventKind::RepositoryCreated, _, _) => {}
+            (EventKind::ManifestPushed, Some(digest), _) => {
+                self.manifest(repository, digest, manifest).await?;
+            }
+            (EventKind::ManifestDeleted, Some(digest), _) => self.drop_manifest(repository, digest),
+            (EventKind::TagSet, Some(digest), Some(tag)) => self.tag(repository, tag, digest).await?,
+            (EventKind::TagDeleted, _, Some(tag)) => self.drop_tag(repository, tag),
+            (EventKind::BlobDeleted, Some(digest), _) => {
+                self.pending.writes.push(Write::Unlink { repository, digest });
+            }
+            (
+                EventKind::ManifestPushed
+                | EventKind::ManifestDeleted
+                | EventKind::TagSet
+                | EventKind::TagDeleted
+                | EventKind::BlobDeleted,
+                ..,
+            ) => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    async fn manifest(
+        &mut self,
+        repository: RepoName,
+        digest: Digest,
+        copy: Option<ManifestCopy>,
+    ) -> Result<(), RegistryError> {
+        match self.manifest_writes(&repository, digest, copy).await? {
+            Ok((writes, bytes)) => {
+                self.pending.writes.extend(writes);
+                self.pending.bytes += bytes;
+                self.lost_manifests.remove(&(repository.clone(), digest));
+                self.pending.manifests.insert((repository, digest), true);
+            }
+            Err(_) if self.has_manifest(&repository, digest).await? => {}
+            Err(reason) if self.lost_manifests.len() < LOST => {
+                self.lost_manifests.insert((repository, digest), reason);
+            }
+            Err(reason) => self.tell(ReplayItem::LostManifest { repository, digest, reason }).await,
+        }
+        Ok(())
+    }
+
+    /// What restores a manifest, and its size; or why it cannot be restored.
+    async fn manifest_writes(
+        &mut self,
+        repository: &RepoName,
+        digest: Digest,
+        copy: Option<ManifestCopy>,
+    ) -> Result<Result<(Vec<Write>, usize), String>, RegistryError> {
+        let Some(copy) = copy else { return Ok(Err("it was gone before it was copied".into())) };
+        if Digest::of(digest.algorithm(), &copy.bytes) != digest {
+            return Ok(Err("its copy has another digest".into()));
+        }
+        let manifest = match Manifest::parse(&copy.bytes, Some(&copy.media_type), &KEPT) {
+            Ok(manifest) => manifest,
+            Err(error) => return Ok(Err(error.to_string())),
+        };
+        let mut writes = Vec::new();
+        let mut held = HashSet::new();
+        for blob in copy.blobs {
+            let links = self.blob_writes(repository, blob).await?;
+            if !links.is_empty() {
+                held.insert(blob.digest);
+                writes.extend(links);
+            }
+        }
+        let missing = manifest.required_blobs().into_iter().filter(|digest| !held.contains(digest));
+        let missing: Vec<Digest> = missing.collect();
+        if !missing.is_empty() {
+            return Ok(Err(format!("the objects of its blobs are gone: {}", crate::error::list(&missing))));
+        }
+        let bytes = copy.bytes.len();
+        let manifest = stored(digest, manifest, copy.bytes);
+        writes.push(Write::Manifest { repository: repository.clone(), manifest });
+        Ok(Ok((writes, bytes)))
+    }
+
+    /// What links a blob in a repository; nothing where its bytes are not there. Of two objects for one digest
+    /// the later counts: the earlier was damaged, or collected.
+    async fn blob_writes(
+        &mut self,
+        repository: &RepoName,
+        copy: BlobCopy,
+    ) -> Result<Vec<Write>, RegistryError> {
+        let BlobCopy { digest, id, size } = copy;
+        let known = self.known_object(&digest).await?;
+        if !self.is_there(copy).await? {
+            let link = known.map(|_| Write::Link { repository: repository.clone(), digest });
+            return Ok(link.into_iter().collect());
+        }
+        let mut writes = Vec::new();
+        if let Some(earlier) = known.filter(|earlier| *earlier != id) {
+            writes.push(Write::Damaged { id: earlier });
+            self.spoiled.insert(earlier);
+        }
+        self.pending.objects.insert(digest, id);
+        writes.push(Write::Blob { repository: repository.clone(), blob: NewBlob { digest, size, id } });
+        Ok(writes)
+    }
+
+    /// Whether an object has its size, and was not given up.
+    async fn is_there(&self, copy: BlobCopy) -> Result<bool, RegistryError> {
+        if self.spoiled.contains(&copy.id) {
+            return Ok(false);
+        }
+        match self.registry.blobs.stat(copy.id.into()).await {
+            Ok(stat) => Ok(stat.size == copy.size),
+            Err(BlobError::NotFound) => Ok(false),
+            Err(error) => Err(RegistryError::Blobs(error)),
+        }
+    }
+
+    /// The object that a digest was restored with.
+    async fn known_object(&self, digest: &Digest) -> Result<Option<BlobId>, RegistryError> {
+        if let Some(id) = self.pending.objects.get(digest) {
+            return Ok(Some(*id));
+        }
+        let meta = &self.registry.meta;
+        let Some(holder) = meta.holder(digest, &Visible::All).await? else { return Ok(None) };
+        Ok(meta.blob(&holder, digest).await?.map(|record| record.id))
+    }
+
+    async fn has_manifest(&self, repository: &RepoName, digest: Digest) -> Result<bool, RegistryError> {
+        if let Some(is_there) = self.pending.manifests.get(&(repository.clone(), digest)) {
+            return Ok(*is_there);
+        }
+        let found = self.registry.meta.manifest(repository, &Reference::Digest(digest)).await?;
+        Ok(found.is_some())
+    }
+
+    fn drop_manifest(&mut self, repository: RepoName, digest: Digest) {
+        let key = (repository.clone(), digest);
+        self.lost_manifests.remove(&key);
+        self.pending.manifests.insert(key, false);
+        self.pending.writes.push(Write::DropManifest { repository, digest });
+    }
+
+    async fn tag(&mut self, repository: RepoName, tag: Tag, digest: Digest) -> Result<(), RegistryError> {
+        let key = (repository.clone(), tag.clone());
+        if self.has_manifest(&repository, digest).await? {
+            self.lost_tags.remove(&key);
+            self.pending.writes.push(Write::Tag { repository, tag, digest });
+            return Ok(());
+        }
+        self.pending.writes.push(Write::DropTag { repository: repository.clone(), tag: tag.clone() });
+        if self.lost_tags.len() < LOST {
+            self.lost_tags.insert(key, digest);
+        } else {
+            self.tell(ReplayItem::LostTag { repository, tag, digest }).await;
+        }
+        Ok(())
+    }
+
+    fn drop_tag(&mut self, repository: RepoName, tag: Tag) {
+        self.lost_tags.remove(&(repository.clone(), tag.clone()));
+        self.pending.writes.push(Write::DropTag { repository, tag });
+    }
+
+    /// Commits what is pending.
+    async fn flush(&mut self) -> Result<(), RegistryError> {
+        let Pending { writes, .. } = std::mem::take(&mut self.pending);
+        if writes.is_empty() {
+            return Ok(());
+        }
+        let is_tag: Vec<bool> = writes.iter().map(|write| matches!(write, Write::DropTag { .. })).collect();
+        let ids: Vec<Option<BlobId>> = writes.iter().map(object_in).collect();
+        let batch = Batch { origin: origin(&self.grant), conditions: Vec::new(), writes };
+        let committed = self.registry.meta.commit(batch).await?;
+        for ((effect, id), is_tag) in committed.effects.into_iter().zip(ids).zip(is_tag) {
+            self.count(&effect, is_tag);
+            if let (Effect::Blob { id: kept }, Some(id)) = (effect, id)
+                && kept != id
+            {
+                self.spoiled.insert(id);
+            }
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, effect: &Effect, is_tag: bool) {
+        match effect {
+            Effect::Manifest { created: true } => self.summary.manifests += 1,
+            Effect::Tag { before: None } => self.summary.tags += 1,
+            Effect::Dropped { tags, .. } => {
+                self.summary.manifests -= 1;
+                self.summary.tags -= tags.len() as u64;
+            }
+            Effect::Done if is_tag => self.summary.tags -= 1,
+            _ => {}
+        }
+    }
+
+    async fn tell_losses(&mut self) {
+        for ((repository, digest), reason) in std::mem::take(&mut self.lost_manifests) {
+            self.tell(ReplayItem::LostManifest { repository, digest, reason }).await;
+        }
+        for ((repository, tag), digest) in std::mem::take(&mut self.lost_tags) {
+            self.tell(ReplayItem::LostTag { repository, tag, digest }).await;
+        }
+    }
+}
+
+/// The object that a write would store.
+fn object_in(write: &Write) -> Option<BlobId> {
+    if let Write::Blob { blob, .. } = write { Some(blob.id) } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::chain;
+
+    #[test]
+    fn the_chain_is_walked_from_its_end() {
+        let check = |links: &[(u64, Option<u64>)], expect: &[u64]| {
+            assert_eq!(chain(&links.iter().copied().collect()), expect, "{links:?}");
+        };
+        check(&[], &[]);
+        check(&[(0, None), (1, Some(0)), (2, Some(1))], &[0, 1, 2]);
+        // A crash left 1; a restored backup went on from 1 as 4.
+        check(&[(0, None), (1, Some(0)), (2, Some(0))], &[0, 2]);
+        check(&[(0, None), (1, Some(0)), (2, Some(1)), (3, Some(2)), (4, Some(1))], &[0, 1, 4]);
+        // 1 is missing.
+        check(&[(0, None), (2, Some(1))], &[0, 1, 2]);
+        // What is damaged says nothing that holds the walk up.
+        check(&[(0, Some(9)), (1, Some(1)), (2, Some(7))], &[0, 1, 2]);
+        // Another history began at 2.
+        check(&[(0, None), (1, Some(0)), (2, None)], &[2]);
+    }
+}
