@@ -36,7 +36,9 @@ async fn main() -> Outcome<()> {
     for (name, repositories) in [("small", 100), ("large", 100_000)] {
         let path = folder.join(format!("{name}.db"));
         let filled = path.exists();
+        let start = Instant::now();
         let store = SqliteMeta::open(&path, Arc::new(SystemClock), Config::default())?;
+        println!("{name}: opened in {:.1?}, {}", start.elapsed(), resident()?);
         let load = Load { store: Arc::new(store), repositories };
         if !filled {
             load.fill().await?;
@@ -45,6 +47,7 @@ async fn main() -> Outcome<()> {
             load.measure(name).await?;
         }
         load.push(name).await?;
+        println!("{name}: at the end {}", resident()?);
     }
     Ok(())
 }
@@ -182,6 +185,13 @@ fn image_batch(n: usize) -> Outcome<Batch> {
         });
     }
     Ok(batch)
+}
+
+/// The resident memory of this process: its own, and the pages of files that it has mapped.
+fn resident() -> Outcome<String> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let lines = status.lines().filter(|line| line.starts_with("RssAnon") || line.starts_with("RssFile"));
+    Ok(lines.collect::<Vec<_>>().join(" ").replace('\t', " "))
 }
 
 /// User and system time of this process, in steps of 10 ms.

@@ -49,7 +49,7 @@ impl Place {
                 reason: format!("{}: {error}", path.display()),
             })?;
         }
-        let connection = self.connect(config, config.writer_cache_kib)?;
+        let connection = self.connect(config.writer_cache_kib, 0)?;
         let wanted = match self {
             Self::File(_) => "wal",
             Self::Memory(_) => "memory",
@@ -75,13 +75,13 @@ impl Place {
     }
 
     /// A connection that only reads.
-    pub(crate) fn open_reader(&self, config: &Config) -> Result<Connection> {
-        let connection = self.connect(config, config.cache_kib)?;
+    pub(crate) fn open_reader(&self, config: &Config, mmap_bytes: u64) -> Result<Connection> {
+        let connection = self.connect(config.cache_kib, mmap_bytes)?;
         run(&connection, "PRAGMA query_only = ON;")?;
         Ok(connection)
     }
 
-    fn connect(&self, config: &Config, cache_kib: u32) -> Result<Connection> {
+    fn connect(&self, cache_kib: u32, mmap_bytes: u64) -> Result<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = match self {
             Self::File(path) => Connection::open_with_flags_and_vfs(path, flags, EXCLUSIVE_VFS),
@@ -102,9 +102,8 @@ impl Place {
         run(
             &connection,
             &format!(
-                "PRAGMA mmap_size = {}; PRAGMA cache_size = -{};
-                 PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF;",
-                config.mmap_bytes, cache_kib
+                "PRAGMA mmap_size = {mmap_bytes}; PRAGMA cache_size = -{cache_kib};
+                 PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF;"
             ),
         )?;
         Ok(connection)

@@ -14,6 +14,8 @@ pub(crate) struct Pool {
     place: Place,
     config: Config,
     limit: usize,
+    /// How much of the file each connection maps.
+    mmap_bytes: u64,
     state: Mutex<State>,
     returned: Condvar,
 }
@@ -27,8 +29,15 @@ struct State {
 }
 
 impl Pool {
-    pub(crate) fn new(place: Place, config: Config, limit: usize) -> Self {
-        Self { place, config, limit: limit.max(1), state: Mutex::default(), returned: Condvar::new() }
+    pub(crate) fn new(place: Place, config: Config, limit: usize, mmap_bytes: u64) -> Self {
+        Self {
+            place,
+            config,
+            limit: limit.max(1),
+            mmap_bytes,
+            state: Mutex::default(),
+            returned: Condvar::new(),
+        }
     }
 
     /// A connection, for the time of one query. Blocks while all are in use.
@@ -48,7 +57,7 @@ impl Pool {
         state.open += 1;
         drop(state);
         self.place
-            .open_reader(&self.config)
+            .open_reader(&self.config, self.mmap_bytes)
             .map(|connection| self.lease(connection))
             .inspect_err(|_| self.give_back(|state| state.open -= 1))
     }

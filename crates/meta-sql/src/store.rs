@@ -33,7 +33,8 @@ pub struct Config {
     pub cache_kib: u32,
     /// The page cache of the connection that writes, in KiB.
     pub writer_cache_kib: u32,
-    /// How much of the file is mapped into memory, so that pages are read without a copy. SQLite maps 2 GiB at
+    /// How much of the file look-ups map into memory, so that they read pages without a copy: counted as resident
+    /// as far as it was read, and given back when memory is short. SQLite maps 2 GiB at
     /// most, unless it was built to map more.
     pub mmap_bytes: u64,
     /// How many pages of 4 KiB gather in the write-ahead log before they are moved into the database. That costs
@@ -83,8 +84,8 @@ impl SqliteMeta {
         migrate(&mut connection)?;
         Ok(Self {
             writer: Writer::start(connection, Arc::clone(&clock), &config)?,
-            lookups: Pool::new(place.clone(), config.clone(), config.lookups),
-            walks: Arc::new(Pool::new(place, config.clone(), config.walks)),
+            lookups: Pool::new(place.clone(), config.clone(), config.lookups, config.mmap_bytes),
+            walks: Arc::new(Pool::new(place, config.clone(), config.walks, 0)),
             clock,
         })
     }
