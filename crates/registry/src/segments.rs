@@ -9,6 +9,7 @@
 //! What is not copied: blobs that no manifest of their repository has needed, use, and who did what before a
 //! rebuild. The segments still tell the latter to whoever reads them.
 
+mod chain;
 mod form;
 mod replay;
 

@@ -6,9 +6,9 @@ use access::Action;
 use blob::BlobKey;
 use meta::EventKind;
 use oci::{Algorithm, Digest};
-use registry::{ReferrersRequest, RegistryError, ReplayItem, ReplaySummary};
+use registry::{GcOptions, ReferrersRequest, RegistryError, ReplayItem, ReplaySummary};
 
-use crate::common::{DAY, Image, World, assert_refused, index, parse, repo, sees_all, tag, to};
+use crate::common::{DAY, Deletion, Image, World, assert_refused, index, parse, repo, sees_all, tag, to};
 
 /// What there is: manifests with their repositories, and tags with theirs.
 type State = (Vec<(String, Digest)>, BTreeMap<String, Digest>);
@@ -237,6 +237,35 @@ async fn of_two_objects_the_later_one_counts() {
         new.collected().await;
     }
     assert_eq!(new.check(true).await.1, []);
+}
+
+#[tokio::test]
+async fn an_object_that_gave_way_to_another_is_not_used_again() {
+    let world = World::new();
+    let (first, second) = (Image::of(&["a layer"]), Image::of(&["a layer"]).annotated("second"));
+    world.push("team/app", "v1", &first).await;
+    write(&world).await;
+    world.delete("team/app", &first.digest().to_string()).await.unwrap();
+    for blob in first.blobs() {
+        world.delete_blob("team/app", &blob).await.unwrap();
+    }
+    write(&world).await;
+    // A crash keeps the objects, which are condemned. The next push brings others.
+    world.clock.advance(2 * DAY);
+    world.blobs.set_deletion(Deletion::FailsBefore);
+    assert_refused!(world.collect(GcOptions::default()).await, RegistryError::Blobs(_));
+    world.blobs.set_deletion(Deletion::Works);
+    for image in [&first, &second] {
+        world.push("team/app", "latest", image).await;
+        write(&world).await;
+    }
+    // The rebuilt metadata knows the old objects already when it meets the others.
+    let new = rebuilt(&world).await;
+    assert_eq!(state(&new).await, state(&world).await);
+    new.clock.advance(2 * DAY);
+    new.collected().await;
+    new.assert_pulls("team/app", "latest", &second).await;
+    assert_eq!(new.objects(), 2);
 }
 
 #[tokio::test]
