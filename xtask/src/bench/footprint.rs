@@ -74,8 +74,11 @@ fn at_rest(context: &Context, shape: Shape, section: &mut Section) -> Result<()>
     };
     let pulls = context.scaled(100_000, 2_000);
     load::measure(&server, Plan { connections: 8, stop: Stop::Count(pulls), first: 0 }, &pull)?;
-    section
-        .fact(format!("resident at rest after {pulls} random manifest pulls"), mebibytes(rest()?.resident));
+    let memory = rest()?;
+    section.fact(
+        format!("resident at rest after {pulls} random manifest pulls"),
+        format!("{}, own memory {}", mebibytes(memory.resident), mebibytes(memory.anonymous)),
+    );
     server.stop()
 }
 
