@@ -260,7 +260,12 @@ impl BlobStore for MemoryBlobs {
         ready(length.map(stage)).boxed()
     }
 
-    fn expire(&self, idle: Duration, age: Duration, dry_run: bool) -> BoxFuture<'_, Result<usize, BlobError>> {
+    fn expire(
+        &self,
+        idle: Duration,
+        age: Duration,
+        dry_run: bool,
+    ) -> BoxFuture<'_, Result<usize, BlobError>> {
         ready(Ok(self.state().expire(idle, age, dry_run))).boxed()
     }
 

@@ -3,9 +3,10 @@
 //! ```text
 //! POST /api/v1/gc      {"grace_seconds": 86400, "dry_run": false}
 //! POST /api/v1/check   {"read": false}
+//! POST /api/v1/rebuild {}
 //! ```
 //!
-//! Both fields may be left out. The answer is a stream of JSON documents, one a line, each with a `type`: things
+//! All fields may be left out. A rebuild needs a store that nobody else uses, so a running server refuses it. The answer is a stream of JSON documents, one a line, each with a `type`: things
 //! as they are found, and at the end one `summary` or `error`. docs/admin-api.md describes them for users.
 
 mod lines;
@@ -35,6 +36,8 @@ const WAITING: usize = 256;
 pub struct AdminEdge {
     registry: Arc<Registry>,
     policy: Arc<dyn Policy>,
+    /// Whether others use the store at the same time.
+    shared: bool,
 }
 
 #[derive(Deserialize, Default)]
@@ -54,9 +57,14 @@ struct CheckRequest {
 struct Refusal(StatusCode, String);
 
 impl AdminEdge {
-    /// An edge for a registry under a policy.
+    /// An edge for a registry that a server shares with its clients.
     pub fn new(registry: Arc<Registry>, policy: Arc<dyn Policy>) -> Self {
-        Self { registry, policy }
+        Self { registry, policy, shared: true }
+    }
+
+    /// An edge for a registry that this process has opened for one command.
+    pub fn alone(registry: Arc<Registry>, policy: Arc<dyn Policy>) -> Self {
+        Self { registry, policy, shared: false }
     }
 
     async fn answer(
@@ -65,10 +73,10 @@ impl AdminEdge {
         request: Request<RequestBody>,
     ) -> Result<Response<Body>, Refusal> {
         let path = request.uri().path().to_owned();
-        if !matches!(path.as_str(), "/api/v1/gc" | "/api/v1/check") {
+        if !matches!(path.as_str(), "/api/v1/gc" | "/api/v1/check" | "/api/v1/rebuild") {
             return Err(Refusal(
                 StatusCode::NOT_FOUND,
-                "the administration API has /api/v1/gc and /api/v1/check".into(),
+                "the administration API has /api/v1/gc, /api/v1/check and /api/v1/rebuild".into(),
             ));
         }
         if *request.method() != Method::POST {
@@ -81,7 +89,12 @@ impl AdminEdge {
         let body = body.map_err(|error| Refusal(StatusCode::BAD_REQUEST, error.to_string()))?;
         match path.as_str() {
             "/api/v1/gc" => Ok(self.gc(grant, parse(&body)?)),
-            _ => Ok(self.check(grant, parse(&body)?)),
+            "/api/v1/check" => Ok(self.check(grant, parse(&body)?)),
+            _ if self.shared => Err(Refusal(
+                StatusCode::CONFLICT,
+                "a server runs on this store: stop it, then rebuild".into(),
+            )),
+            _ => Ok(self.rebuild()),
         }
     }
 
@@ -111,6 +124,18 @@ impl AdminEdge {
             let (outcome, ()) =
                 join(async { registry.check(&grant, options, &{ report }).await }, told).await;
             lines.end(outcome.map(|summary| lines::check_summary(&summary))).await;
+        });
+        streamed(stream)
+    }
+
+    fn rebuild(&self) -> Response<Body> {
+        let (lines, stream) = lines::channel(WAITING);
+        let registry = Arc::clone(&self.registry);
+        tokio::spawn(async move {
+            let (report, items) = tokio::sync::mpsc::channel(WAITING);
+            let told = lines.forward(items, lines::replay_item);
+            let (outcome, ()) = join(async { registry.replay_segments(&{ report }).await }, told).await;
+            lines.end(outcome.map(|summary| lines::replay_summary(&summary))).await;
         });
         streamed(stream)
     }

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::Stream;
-use registry::{CheckItem, CheckSummary, GcItem, GcSummary, RegistryError};
+use registry::{CheckItem, CheckSummary, GcItem, GcSummary, RegistryError, ReplayItem, ReplaySummary};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -121,5 +121,39 @@ pub(crate) fn check_summary(summary: &CheckSummary) -> Value {
         "read_bytes": summary.read_bytes,
         "damaged": summary.damaged,
         "untidy": summary.untidy,
+    })
+}
+
+pub(crate) fn replay_item(item: ReplayItem) -> Value {
+    let (kind, message) = match item {
+        ReplayItem::MissingSegment { number } => {
+            ("missing_segment", format!("segment {number} is not there"))
+        }
+        ReplayItem::DamagedSegment { number, reason } => {
+            ("damaged_segment", format!("segment {number} is damaged, and nothing of it is used: {reason}"))
+        }
+        ReplayItem::UnreadableEvent { number, reason } => {
+            ("unreadable_event", format!("an event in segment {number} cannot be read: {reason}"))
+        }
+        ReplayItem::LostManifest { repository, digest, reason } => {
+            ("lost_manifest", format!("manifest {digest} of {repository} is not restored: {reason}"))
+        }
+        ReplayItem::LostTag { repository, tag, digest } => {
+            ("lost_tag", format!("tag {tag} of {repository} is not restored: it pointed to {digest}"))
+        }
+    };
+    json!({"type": "finding", "kind": kind, "damage": true, "message": message})
+}
+
+pub(crate) fn replay_summary(summary: &ReplaySummary) -> Value {
+    json!({
+        "type": "summary",
+        "segments": summary.segments,
+        "damaged": summary.damaged,
+        "unreadable": summary.unreadable,
+        "manifests": summary.manifests,
+        "tags": summary.tags,
+        "lost_manifests": summary.lost_manifests,
+        "lost_tags": summary.lost_tags,
     })
 }

@@ -73,7 +73,7 @@ async fn by_socket(stream: UnixStream, path: &str, body: &Value) -> Result<(Stat
 
 async fn by_store(config: &Config, path: &str, body: &Value) -> Result<(StatusCode, Chunks)> {
     let store = tokio::task::block_in_place(|| Store::open(config))?;
-    let edge = Arc::new(AdminEdge::new(Arc::clone(&store.registry), Arc::new(OpenPolicy)));
+    let edge = Arc::new(AdminEdge::alone(Arc::clone(&store.registry), Arc::new(OpenPolicy)));
     // SAFETY: getuid has no preconditions and cannot fail.
     let uid = unsafe { libc::getuid() };
     let conn = Arc::new(ConnInfo::new(PeerAddr::Unix { uid }, false));

@@ -16,6 +16,9 @@ use crate::store::Store;
 /// How often the notes of pulls are written and usage is folded.
 const TEND_EVERY: std::time::Duration = std::time::Duration::from_secs(30);
 
+/// How often what has changed is copied into a segment.
+const COPY_EVERY: std::time::Duration = std::time::Duration::from_secs(600);
+
 /// The runner with all jobs that the configuration asks for.
 pub(crate) fn runner(config: &Config, store: &Store, metrics: &Arc<Metrics>) -> Result<Runner> {
     let work = |kind: Kind| -> Arc<dyn Job> {
@@ -23,6 +26,7 @@ pub(crate) fn runner(config: &Config, store: &Store, metrics: &Arc<Metrics>) -> 
     };
     let mut runner = Runner::new(Arc::clone(&store.meta))
         .with(Schedule::Every(TEND_EVERY), work(Kind::Tend))
+        .with(Schedule::Every(COPY_EVERY), work(Kind::Segments))
         .with(Schedule::Every(config.upload_sweep()), work(Kind::Uploads));
     if !config.gc.schedule.is_empty() {
         runner = runner.with(Schedule::Cron(Box::new(config.gc.schedule.parse()?)), work(Kind::Collect));
@@ -34,6 +38,7 @@ pub(crate) fn runner(config: &Config, store: &Store, metrics: &Arc<Metrics>) -> 
 #[derive(Clone, Copy)]
 enum Kind {
     Collect,
+    Segments,
     Tend,
     Uploads,
 }
@@ -75,6 +80,7 @@ impl Job for Work {
     fn name(&self) -> &'static str {
         match self.kind {
             Kind::Collect => "gc",
+            Kind::Segments => "segments",
             Kind::Tend => "usage",
             Kind::Uploads => "uploads",
         }
@@ -84,6 +90,7 @@ impl Job for Work {
         async move {
             let outcome = match self.kind {
                 Kind::Collect => self.collect().await,
+                Kind::Segments => self.registry.write_segments().await.map(|_| ()),
                 Kind::Tend => self.registry.tend().await,
                 Kind::Uploads => self.expire_uploads().await,
             };

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::sync::Arc;
 
 use access::{OpenPolicy, Policy};
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use futures_util::future::{BoxFuture, FutureExt};
 use http_admin::AdminEdge;
 use http_kit::{Listener, Network, Tls, TrustedProxies};
@@ -24,6 +24,13 @@ use crate::store::{Store, socket};
 pub async fn serve(config: Config) -> Result<()> {
     start_log(&config.log)?;
     let store = tokio::task::block_in_place(|| Store::open(&config))?;
+    if store.registry.is_metadata_lost().await? {
+        bail!(
+            "{} has stored objects and no metadata for them: get meta.db back, or run `wharf rebuild --data {}` first",
+            config.data.display(),
+            config.data.display()
+        );
+    }
     let metrics = Arc::new(Metrics::new());
     let tls = load_tls(&config)?;
     let listeners = listeners(&config, &store, &metrics, tls.as_ref()).await?;
@@ -37,6 +44,7 @@ pub async fn serve(config: Config) -> Result<()> {
     stopping.send_replace(true);
     jobs.await.context("the jobs ended by a mistake")?;
     store.registry.tend().await.context("the last notes of pulls were not written")?;
+    store.registry.write_segments().await.context("the last changes were not copied into a segment")?;
     tracing::info!("stopped");
     Ok(())
 }
