@@ -41,7 +41,9 @@ impl Repository {
             if let Some(failure) = feed.failure() {
                 return Err(failure);
             }
-            if !error.is_transient() {
+            // The registry may still be busy with what it got before the fault, or have lost it.
+            let unsettled = failures > 0 && is_unsettled(&error);
+            if !error.is_transient() && !unsettled {
                 return Err(error.into_transfer());
             }
             failures += 1;
@@ -53,7 +55,7 @@ impl Repository {
             if let Rest::From(_, offset) = &rest
                 && *offset >= reached + Retry::PROGRESS
             {
-                (failures, reached) = (0, *offset);
+                (failures, reached) = (1, *offset);
             }
         }
     }
@@ -177,6 +179,11 @@ impl Repository {
     fn nonsense(&self, url: &Url) -> ClientError {
         ClientError::Answer { url: url.clone().into(), what: "an upload without a usable Location".into() }
     }
+}
+
+/// Does this say that the upload is not where it was thought to be?
+fn is_unsettled(error: &ClientError) -> bool {
+    matches!(error, ClientError::Status { status, .. } if matches!(status.as_u16(), 404 | 409 | 416))
 }
 
 /// The address that completes an upload: its own query stays.

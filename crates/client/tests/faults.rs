@@ -82,6 +82,29 @@ async fn an_upload_that_breaks_goes_on_where_it_stopped() {
 }
 
 #[tokio::test]
+async fn a_registry_that_is_busy_with_the_broken_part_is_asked_again() {
+    let check = async |status: u16| {
+        let layer = layer();
+        let source = Registry::default();
+        source.put_image(&layer);
+        let source = Server::start(Arc::new(source));
+        let cuts = Mutex::new(vec![4_000_000]);
+        let large =
+            |request: &Request| request.header("content-length").is_some_and(|length| length.len() > 6);
+        let target = Registry::default()
+            .cut(move |request| if large(request) { cuts.lock().unwrap().pop() } else { None })
+            .hook(first(1, |request| request.method == "PATCH", move |_| Reply::new(status)));
+        let target = Arc::new(target);
+        let to = Server::start(target.clone());
+        copy(open(&source.host, "a", &settings()), open(&to.host, "b", &settings())).await.unwrap();
+        assert_eq!(target.state().blobs.get(&Digest::sha256(&layer)), Some(&layer), "{status}");
+    };
+    for status in [404, 409, 416, 503] {
+        check(status).await;
+    }
+}
+
+#[tokio::test]
 async fn wrong_bytes_are_never_stored() {
     let layer = layer();
     let mut wrong = layer.clone();

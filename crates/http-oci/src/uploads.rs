@@ -70,7 +70,8 @@ async fn open(
     repository: &RepoName,
     algorithm: Algorithm,
 ) -> Result<Response<Body>, WireError> {
-    let upload = call.registry.start_upload(grant, algorithm).await?;
+    let mut upload = call.registry.start_upload(grant, algorithm).await?;
+    upload.settle().await?;
     Ok(progress(call, repository, StatusCode::ACCEPTED, upload.id(), upload.length()))
 }
 

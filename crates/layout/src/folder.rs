@@ -42,8 +42,14 @@ impl FolderTarget {
         fs::create_dir_all(&path).map_err(LayoutError::io(&path))?;
         let marker = path.join(MARKER);
         if !marker.exists() {
-            refuse_strangers(&path, "an OCI image layout")?;
-            write_small(&marker, MARKER_TEXT)?;
+            match refuse_strangers(&path, "an OCI image layout") {
+                // Another copy has made it a layout since we looked: what is there is that one's.
+                Err(_) if marker.exists() => {}
+                outcome => {
+                    outcome?;
+                    write_small(&marker, MARKER_TEXT)?;
+                }
+            }
         }
         Ok(Self { path })
     }

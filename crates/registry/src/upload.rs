@@ -159,6 +159,12 @@ impl Upload {
         Ok(())
     }
 
+    /// Makes sure that the upload can be taken up again. A storage that has no room for it says so here, and not
+    /// when the bytes come.
+    pub async fn settle(&mut self) -> Result<(), RegistryError> {
+        self.stage.settle().await.map_err(|error| staging(error, &self.repository))
+    }
+
     /// Ends the upload and removes its bytes.
     pub async fn cancel(self) -> Result<(), RegistryError> {
         self.stage.abort().await.map_err(|error| staging(error, &self.repository))
