@@ -182,7 +182,13 @@ fn heading(context: &Context, command: &str) -> Result<String> {
     let mut text = format!("## {}\n\n", said_by("date", &["-u", "+%Y-%m-%d"])?);
     writeln!(text, "- command: `{command}`")?;
     let dirty = if said_by("git", &["status", "--porcelain"])?.is_empty() { "" } else { ", with changes" };
-    writeln!(text, "- commit: {}{dirty}", said_by("git", &["rev-parse", "--short=12", "HEAD"])?)?;
+    // A binary that was given may be of any commit: that of the tree says nothing about it.
+    let of = if context.options.wharf.is_some() {
+        " of the harness; wharf is a binary that was given"
+    } else {
+        ""
+    };
+    writeln!(text, "- commit: {}{dirty}{of}", said_by("git", &["rev-parse", "--short=12", "HEAD"])?)?;
     writeln!(text, "- machine: {}", machine()?)?;
     let mut kinds = vec![Kind::Distribution, Kind::DockerRegistry, Kind::Nginx];
     if !kinds.contains(&context.options.subject) {
