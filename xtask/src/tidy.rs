@@ -25,6 +25,8 @@ pub fn run(args: &[String]) -> Result<()> {
     tools::run(Command::new(cargo()).args(["fmt", "--all", "--check"]))?;
     let clippy = ["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"];
     tools::run(Command::new(cargo()).args(clippy))?;
+    // The README starts the product by `cargo run -- serve`: cargo must know which program that is.
+    tools::run(Command::new(cargo()).args(["run", "--quiet", "--", "--version"]))?;
     println!("tidy: all is well");
     Ok(())
 }

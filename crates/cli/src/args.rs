@@ -127,10 +127,7 @@ pub(crate) struct CopyFlags {
     /// To where.
     #[arg(value_name = "DST")]
     pub target: End,
-    /// Copy an index with all its platforms. This is the default.
-    #[arg(long, conflicts_with = "platform")]
-    pub all_platforms: bool,
-    /// Copy only what is for this platform, such as linux/arm64 or linux/arm/v7.
+    /// Copy only what is for this platform, such as linux/arm64 or linux/arm/v7, instead of all platforms.
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub platform: Option<PlatformFilter>,
     /// Copy signatures, SBOMs and whatever else refers to it, too, and what refers to those.
@@ -311,7 +308,6 @@ mod tests {
             "wharf copy --jobs 0 example.com/a example.com/b",
             "wharf copy --jobs 65 example.com/a example.com/b",
             "wharf copy --platform linux example.com/a example.com/b",
-            "wharf copy --all-platforms --platform linux/arm64 example.com/a example.com/b",
             "wharf inspect --raw --json example.com/a",
             "wharf tags oci:dir",
             "wharf gc",
