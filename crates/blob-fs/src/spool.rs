@@ -1,7 +1,7 @@
 //! The file of an upload while somebody writes to it. All of this runs in the blocking pool.
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, IoSlice, Seek, SeekFrom, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::PathBuf;
@@ -103,33 +103,44 @@ impl Spool {
         self.exists
     }
 
-    /// Writes and hashes bytes. If that fails, the upload is as long as before or as far as whole pieces came.
+    /// Writes and hashes bytes: all of them or, if it fails, none.
     pub fn append(&mut self, pieces: &[Bytes]) -> Result<(), BlobError> {
+        self.write(pieces)?;
+        let hasher = hashed(self.hasher.clone(), pieces);
+        self.advance(hasher, pieces);
+        Ok(())
+    }
+
+    /// Writes bytes: all of them or, if it fails, none. They count when [`Spool::advance`] says so.
+    pub fn write(&mut self, pieces: &[Bytes]) -> Result<(), BlobError> {
         let file = match self.file.take() {
             Some(file) => file,
             None => self.open()?,
         };
-        let outcome = pieces.iter().try_for_each(|piece| self.append_piece(&file, piece));
-        if self.written - self.started >= WRITEBACK {
-            start_writeback(&file, self.started, self.written - self.started);
-            self.started = self.written;
+        self.intact = false;
+        let outcome = write_all_at(&file, self.written, pieces);
+        let end = self.written + length(pieces);
+        if outcome.is_err() {
+            // Where even this fails, the upload is read again before it goes on.
+            self.intact = file.set_len(self.written).is_ok();
+        } else if end - self.started >= WRITEBACK {
+            start_writeback(&file, self.started, end - self.started);
+            self.started = end;
         }
         self.file = Some(file);
         outcome.map_err(|error| failed("writing the upload", &self.path, error))
     }
 
-    fn append_piece(&mut self, file: &File, piece: &[u8]) -> io::Result<()> {
-        self.intact = false;
-        let outcome = file.write_all_at(piece, self.written);
-        if outcome.is_ok() {
-            self.hasher.update(piece);
-            self.written += piece.len() as u64;
-            self.intact = true;
-        } else {
-            // Where even this fails, the upload is read again before it goes on.
-            self.intact = file.set_len(self.written).is_ok();
-        }
-        outcome
+    /// The hash of what is written.
+    pub fn hasher(&self) -> Hasher {
+        self.hasher.clone()
+    }
+
+    /// Counts bytes that were written. `hasher` has seen them as well.
+    pub fn advance(&mut self, hasher: Hasher, pieces: &[Bytes]) {
+        self.hasher = hasher;
+        self.written += length(pieces);
+        self.intact = true;
     }
 
     /// Writes the last bytes and makes the upload the object that it was meant to be, if that is `expected`.
@@ -208,6 +219,34 @@ impl Drop for Spool {
             self.lease.leave_warm(Progress { written: self.written, hasher: self.hasher.clone() });
         }
     }
+}
+
+/// Adds bytes to a hash.
+pub(crate) fn hashed(mut hasher: Hasher, pieces: &[Bytes]) -> Hasher {
+    pieces.iter().for_each(|piece| hasher.update(piece));
+    hasher
+}
+
+fn length(pieces: &[Bytes]) -> u64 {
+    pieces.iter().map(|piece| piece.len() as u64).sum()
+}
+
+/// Writes pieces one after another, in as few calls as the system allows: each looks for its pages anew.
+fn write_all_at(mut file: &File, offset: u64, pieces: &[Bytes]) -> io::Result<()> {
+    let mut slices: Vec<_> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
+    let mut slices = slices.as_mut_slice();
+    file.seek(SeekFrom::Start(offset))?;
+    // Drops slices without bytes, which would look like a write of none.
+    IoSlice::advance_slices(&mut slices, 0);
+    while !slices.is_empty() {
+        match file.write_vectored(slices) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => IoSlice::advance_slices(&mut slices, count),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// Lets the kernel begin to write a part of a file, without waiting for the end of that.

@@ -8,12 +8,12 @@ use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt};
 use oci::Digest;
 use tokio::runtime::Handle;
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::spawn_blocking;
 
 use crate::blocking;
 use crate::gather::{Budget, Gather};
 use crate::sessions::{Sessions, Turn};
-use crate::spool::Spool;
+use crate::spool::{Spool, hashed};
 
 /// The one stage of an upload.
 pub(crate) struct FsStage {
@@ -24,12 +24,18 @@ pub(crate) struct FsStage {
     length: u64,
 }
 
+/// The file after a write, and how that went. In its place `None` says that a thread has panicked.
+type Written = (Box<Spool>, Result<(), BlobError>);
+
+/// From this size bytes are hashed by a thread of their own while they are written.
+const WORTH_A_THREAD: usize = 128 * 1024;
+
 /// Where the file of the upload is.
 enum Work {
     /// Here.
     Idle(Box<Spool>),
-    /// With a thread that writes.
-    Running(JoinHandle<(Box<Spool>, Result<(), BlobError>)>),
+    /// With the blocking pool, which goes on if this is dropped.
+    Running(BoxFuture<'static, Option<Written>>),
     /// Nowhere: the upload has ended, or its writing thread has panicked.
     Over,
 }
@@ -45,7 +51,7 @@ impl FsStage {
     async fn rest(&mut self) -> Result<(), BlobError> {
         let Work::Running(job) = &mut self.work else { return Ok(()) };
         match job.await {
-            Ok((spool, outcome)) => {
+            Some((spool, outcome)) => {
                 if outcome.is_err() {
                     self.gather.take();
                     self.length = spool.written();
@@ -53,7 +59,7 @@ impl FsStage {
                 self.work = Work::Idle(spool);
                 outcome
             }
-            Err(_) => {
+            None => {
                 self.work = Work::Over;
                 Err(BlobError::NoUpload)
             }
@@ -69,16 +75,41 @@ impl FsStage {
         }
     }
 
-    /// Lets a thread write what has been gathered.
-    async fn write(&mut self) -> Result<(), BlobError> {
+    /// Lets one thread write gathered bytes and, where they are many, another hash them.
+    async fn write(&mut self, which: impl FnOnce(&mut Gather) -> Gather) -> Result<(), BlobError> {
         let mut spool = self.spool().await?;
-        let gathered = self.gather.take();
-        self.work = Work::Running(spawn_blocking(move || {
-            let outcome = spool.append(gathered.pieces());
-            (spool, outcome)
-        }));
+        let gathered = which(&mut self.gather);
+        self.work = Work::Running(if gathered.len() < WORTH_A_THREAD {
+            let job = spawn_blocking(move || {
+                let outcome = spool.append(gathered.pieces());
+                (spool, outcome)
+            });
+            async { job.await.ok() }.boxed()
+        } else {
+            write_and_hash(spool, gathered)
+        });
         Ok(())
     }
+}
+
+/// Writes in one thread what another hashes meanwhile. Both go on if the future is dropped.
+fn write_and_hash(mut spool: Box<Spool>, gathered: Gather) -> BoxFuture<'static, Option<Written>> {
+    let (hasher, gathered) = (spool.hasher(), Arc::new(gathered));
+    let bytes = gathered.clone();
+    let hashing = spawn_blocking(move || hashed(hasher, bytes.pieces()));
+    let bytes = gathered.clone();
+    let writing = spawn_blocking(move || {
+        let outcome = spool.write(bytes.pieces());
+        (spool, outcome)
+    });
+    async move {
+        let (Ok(hasher), Ok((mut spool, outcome))) = (hashing.await, writing.await) else { return None };
+        if outcome.is_ok() {
+            spool.advance(hasher, gathered.pieces());
+        }
+        Some((spool, outcome))
+    }
+    .boxed()
 }
 
 impl Stage for FsStage {
@@ -90,7 +121,11 @@ impl Stage for FsStage {
         async move {
             self.length += bytes.len() as u64;
             self.gather.push(bytes);
-            if self.gather.is_full() { self.write().await } else { Ok(()) }
+            if !self.gather.is_full() {
+                return Ok(());
+            }
+            let end = self.length;
+            self.write(|gather| gather.take_aligned(end)).await
         }
         .boxed()
     }
@@ -103,7 +138,7 @@ impl Stage for FsStage {
                 Work::Running(_) | Work::Over => false,
             };
             if !settled {
-                self.write().await?;
+                self.write(Gather::take).await?;
             }
             self.rest().await
         }
@@ -149,7 +184,7 @@ impl Drop for FsStage {
                 self.sessions.leaving(self.turn);
                 if let Ok(runtime) = Handle::try_current() {
                     runtime.spawn(async move {
-                        if let Ok((spool, Ok(()))) = job.await {
+                        if let Some((spool, Ok(()))) = job.await {
                             finish(spool, gathered);
                         }
                     });

@@ -10,6 +10,7 @@ mod copy;
 mod footprint;
 mod gc_load;
 mod load;
+mod memory;
 mod pairs;
 mod payload;
 mod process;

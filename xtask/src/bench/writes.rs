@@ -3,6 +3,7 @@
 use super::client::{self, Connection};
 use super::context::Context;
 use super::load::{Plan, Stop};
+use super::memory::FullPageCache;
 use super::pairs::{self, Goal, Measure};
 use super::payload::Payload;
 use super::report::Section;
@@ -47,6 +48,8 @@ fn measure(
     section: &mut Section,
 ) -> Result<()> {
     let (kinds, goals): (Vec<Kind>, Vec<Goal>) = rivals.iter().copied().unzip();
+    let _full =
+        context.scaled(true, false).then(|| FullPageCache::new(&context.folder("memory"))).transpose()?;
     let field = context.field(&kinds)?;
     let payload = Payload::new(push.size, push.size as u64);
     let blobs = (context.options.pairs as u64 + 1) * push.count;
