@@ -78,6 +78,7 @@ pub struct Server {
     work: PathBuf,
     data: PathBuf,
     address: SocketAddr,
+    settings: Vec<(&'static str, String)>,
     child: Option<Child>,
 }
 
@@ -86,7 +87,21 @@ impl Server {
     pub fn new(program: Program, work: &Path, data: &Path) -> Result<Self> {
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
         let address = free.map_err(Error::io("no free port"))?;
-        Ok(Self { program, work: work.to_owned(), data: data.to_owned(), address, child: None })
+        Ok(Self {
+            program,
+            work: work.to_owned(),
+            data: data.to_owned(),
+            address,
+            settings: Vec::new(),
+            child: None,
+        })
+    }
+
+    /// Sets a variable of its environment.
+    #[must_use]
+    pub fn with(mut self, variable: &'static str, value: &str) -> Self {
+        self.settings.push((variable, value.to_owned()));
+        self
     }
 
     /// Where it listens.
@@ -105,6 +120,7 @@ impl Server {
         let log = File::options().create(true).append(true).open(self.log_path())?;
         let errors = log.try_clone()?;
         let mut command = self.program.serve(&self.work, &self.data, self.address)?;
+        command.envs(self.settings.iter().map(|(variable, value)| (variable, value)));
         command.stdin(Stdio::null()).stdout(log).stderr(errors).spawn()
     }
 

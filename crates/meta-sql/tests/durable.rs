@@ -102,13 +102,16 @@ fn what_is_no_database_is_refused() {
     assert!(matches!(open(&folder.path().join("no/folder/meta.db")), Err(MetaError::Failed { .. })));
 }
 
-/// A full store refuses, loses nothing that it answered for, and goes on when there is room.
+/// A full store refuses, loses nothing that it answered for, and goes on when there is room. A deletion, too, needs
+/// some before it gives any.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_store_recovers() {
     let folder = tempfile::tempdir().expect("a folder");
-    let config = Config { max_bytes: Some(1 << 20), ..Config::default() };
-    let store = SqliteMeta::open(&folder.path().join("meta.db"), Arc::new(SystemClock), config);
-    let store = store.expect("a new database");
+    let open = |max_bytes| {
+        let config = Config { max_bytes: Some(max_bytes), ..Config::default() };
+        SqliteMeta::open(&folder.path().join("meta.db"), Arc::new(SystemClock), config).expect("a database")
+    };
+    let store = open(1 << 20);
     // Large and small: the last page may be wanted by any statement, of which some end the whole transaction.
     let manifests: Vec<_> = (0..1_000).map(|n| manifest(n, if n % 5 == 0 { 20_000 } else { 500 })).collect();
     let mut kept = Vec::new();
@@ -126,6 +129,8 @@ async fn a_full_store_recovers() {
     for manifest in &kept {
         assert!(holds(&store, manifest).await);
     }
+    drop(store);
+    let store = open((1 << 20) + (128 << 10));
     let gone = kept.split_off(kept.len() / 2);
     for manifest in gone {
         let write = Write::DropManifest { repository: repository(), digest: manifest.digest };

@@ -95,7 +95,10 @@ pub enum RegistryError {
     #[error("the request's body could not be read to its end: {0}")]
     Body(io::Error),
     /// The disk is full.
-    #[error("the registry's storage is full: nothing was stored; its operator must free some room")]
+    #[error(
+        "the registry's storage is full: nothing was stored; its operator must free some room, by deleting images \
+         and `wharf gc` or with a larger disk"
+    )]
     Full,
     /// Somebody else changed the same thing at the same time.
     #[error("somebody else changed the same thing at the same time: try again")]

@@ -10,6 +10,7 @@ mod pull;
 mod push;
 mod referrers;
 mod segments;
+mod space;
 mod tags;
 mod upload;
 mod usage;
@@ -28,6 +29,7 @@ pub use gc::{GcItem, GcOptions, GcSummary, Report};
 pub use push::PushedManifest;
 pub use referrers::ReferrersRequest;
 pub use segments::{ReplayItem, ReplaySummary};
+pub use space::FreeSpace;
 pub use tags::Page;
 pub use upload::{BodyStream, MountFrom, Upload};
 
@@ -89,6 +91,7 @@ pub struct Registry {
     blobs: Arc<dyn BlobStore>,
     limits: Limits,
     lifetimes: Lifetimes,
+    space: Arc<dyn FreeSpace>,
     usage: usage::Usage,
     collecting: tokio::sync::Mutex<()>,
     copying: tokio::sync::Mutex<()>,
@@ -107,10 +110,17 @@ impl Registry {
             blobs,
             limits,
             lifetimes,
+            space: Arc::new(space::Boundless),
             usage: usage::Usage::default(),
             collecting: tokio::sync::Mutex::new(()),
             copying: tokio::sync::Mutex::new(()),
         }
+    }
+
+    /// The registry with an eye on its room: what adds is refused as long as there is little.
+    #[must_use]
+    pub fn with_space(self, space: Arc<dyn FreeSpace>) -> Self {
+        Self { space, ..self }
     }
 
     /// The bounds in force.

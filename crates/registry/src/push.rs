@@ -40,6 +40,9 @@ impl Registry {
         if tags.len() > self.limits.tags_per_push {
             return Err(RegistryError::TooManyTags(self.limits.tags_per_push));
         }
+        if self.space.is_scarce() {
+            return Err(RegistryError::Full);
+        }
         let subject = manifest.subject.as_ref().map(|subject| subject.digest);
         let batch = push_batch(grant, repository, digest, manifest, bytes, &tags);
         match self.meta.commit(batch).await {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use access::{Action, Grant, Listing};
 use blob::{Open, Stage, Staged, UploadId};
@@ -12,7 +13,7 @@ use oci::{Algorithm, Digest, RepoName};
 
 use crate::error::staging;
 use crate::tags::visible;
-use crate::{Registry, RegistryError, granted, origin};
+use crate::{FreeSpace, Registry, RegistryError, granted, origin};
 
 /// The bytes of a request, as they arrive.
 pub type BodyStream<'a> = Pin<&'a mut (dyn Stream<Item = io::Result<Bytes>> + Send)>;
@@ -31,7 +32,11 @@ pub struct Upload {
     repository: RepoName,
     stage: Box<dyn Stage>,
     largest: u64,
+    space: Arc<dyn FreeSpace>,
 }
+
+/// After how many bytes of an upload the room is looked at again.
+const LOOK: u64 = 4 << 20;
 
 impl Registry {
     /// Starts an upload. The bytes are hashed with `algorithm` while they arrive; another digest at the end is
@@ -47,9 +52,12 @@ impl Registry {
 
     async fn open_upload(&self, grant: &Grant, id: UploadId, open: Open) -> Result<Upload, RegistryError> {
         let repository = granted(grant, Action::Push)?.clone();
+        if self.space.is_scarce() {
+            return Err(RegistryError::Full);
+        }
         let stage = self.blobs.stage(id, repository.as_str(), open).await;
         let stage = stage.map_err(|error| staging(error, &repository))?;
-        Ok(Upload { id, repository, stage, largest: self.limits.blob })
+        Ok(Upload { id, repository, stage, largest: self.limits.blob, space: Arc::clone(&self.space) })
     }
 
     /// Ends an upload: its bytes are verified, durable, and a blob of the repository.
@@ -82,6 +90,9 @@ impl Registry {
             MountFrom::Anywhere(listing) => self.meta.holder(digest, &visible(listing)).await?,
         };
         let Some(source) = source else { return Ok(false) };
+        if self.space.is_scarce() {
+            return Err(RegistryError::Full);
+        }
         let write = Write::Link { repository: repository.clone(), digest: *digest };
         let batch = Batch::of(origin(grant), write)
             .when(Condition::BlobsLinked { repository: source, digests: vec![*digest] });
@@ -149,12 +160,19 @@ impl Upload {
     }
 
     async fn take_in(&mut self, body: &mut BodyStream<'_>) -> Result<(), RegistryError> {
+        let mut looked = self.length();
         while let Some(bytes) = body.next().await {
             let bytes = bytes.map_err(RegistryError::Body)?;
             if self.length().saturating_add(bytes.len() as u64) > self.largest {
                 return Err(RegistryError::BlobTooLarge(self.largest));
             }
             self.stage.append(bytes).await.map_err(|error| staging(error, &self.repository))?;
+            if self.length() - looked >= LOOK {
+                looked = self.length();
+                if self.space.is_scarce() {
+                    return Err(RegistryError::Full);
+                }
+            }
         }
         Ok(())
     }

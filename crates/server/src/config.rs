@@ -115,6 +115,8 @@ pub struct LimitsConfig {
     pub referrers_bytes: usize,
     /// The most bytes of a blob.
     pub blob_bytes: u64,
+    /// How many bytes of the disk are left for deletions: what adds is refused when fewer are free.
+    pub free_bytes: u64,
 }
 
 /// What is kept in memory.
@@ -205,6 +207,7 @@ impl Default for LimitsConfig {
             page: limits.page,
             referrers_bytes: limits.referrers_bytes,
             blob_bytes: limits.blob,
+            free_bytes: 128 << 20,
         }
     }
 }

@@ -9,8 +9,11 @@
 //!   blobs/ uploads/ segments/      see the crate `blob`
 //! ```
 
+use std::ffi::CString;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::Write;
+use std::mem;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,7 +23,7 @@ use blob::BlobStore;
 use blob_fs::FsBlobs;
 use meta::{CacheSize, CachedMeta, MetaStore, SystemClock};
 use meta_sql::SqliteMeta;
-use registry::Registry;
+use registry::{FreeSpace, Registry};
 
 use crate::config::Config;
 
@@ -64,8 +67,31 @@ impl Store {
             .with_context(|| format!("cannot open {}", database.display()))?;
         let size = CacheSize { manifest_bytes: config.cache.manifest_bytes, blobs: config.cache.blobs };
         let meta: Arc<dyn MetaStore> = Arc::new(CachedMeta::new(Arc::new(sqlite), size));
-        let registry = Registry::new(Arc::clone(&meta), blobs, config.registry_limits(), config.lifetimes());
+        let space = DiskSpace {
+            folder: CString::new(data.as_os_str().as_bytes())?,
+            reserve: config.limits.free_bytes,
+        };
+        let registry = Registry::new(Arc::clone(&meta), blobs, config.registry_limits(), config.lifetimes())
+            .with_space(Arc::new(space));
         Ok(Self { registry: Arc::new(registry), meta, _lock: lock })
+    }
+}
+
+/// The room on the disk of the data folder.
+struct DiskSpace {
+    folder: CString,
+    /// What is to be left.
+    reserve: u64,
+}
+
+impl FreeSpace for DiskSpace {
+    fn is_scarce(&self) -> bool {
+        // SAFETY: all fields are integers, for which zero is a value.
+        let mut found: libc::statvfs = unsafe { mem::zeroed() };
+        // SAFETY: the path ends with a zero byte, and both it and `found` outlive the call.
+        let code = unsafe { libc::statvfs(self.folder.as_ptr(), &raw mut found) };
+        // Where the system does not say, the writes themselves will.
+        code == 0 && u128::from(found.f_bavail) * u128::from(found.f_frsize) < u128::from(self.reserve)
     }
 }
 

@@ -19,12 +19,14 @@ struct Rig {
 }
 
 impl Rig {
-    fn new() -> Self {
+    /// A server that keeps so many bytes of the disk free for deletions.
+    fn keeping(bytes: u64) -> Self {
         let work = tempfile::tempdir().expect("a temporary folder can be made");
         let data = work.path().join("data");
         std::fs::create_dir(&data).expect("a folder can be made");
         let mount = Mount::new(Disk::new(), &data).expect("the disk can be mounted");
-        let mut server = Server::new(Program::Wharf(wharf()), work.path(), &data).expect("a port is free");
+        let server = Server::new(Program::Wharf(wharf()), work.path(), &data).expect("a port is free");
+        let mut server = server.with("WHARF_LIMITS_FREE_BYTES", &bytes.to_string());
         server.start().expect("the server starts");
         assert!(server.wait_until_ready(), "{}", server.log());
         let site = Site::new(server.address(), 22);
@@ -54,7 +56,7 @@ impl Rig {
 
 #[test]
 fn a_full_disk_refuses_blobs_until_there_is_room() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::keeping(0);
     rig.push_images(1);
     rig.leave_room(1 << 20);
     let mut http = Http::new(rig.site.address);
@@ -81,7 +83,7 @@ fn a_full_disk_refuses_blobs_until_there_is_room() {
 
 #[test]
 fn a_disk_without_any_room_refuses_manifests_until_there_is_room() {
-    let rig = Rig::new();
+    let rig = Rig::keeping(0);
     rig.push_images(1);
     let mut http = Http::new(rig.site.address);
     let mut refused = 0;
@@ -99,6 +101,42 @@ fn a_disk_without_any_room_refuses_manifests_until_there_is_room() {
     let answer = put_index(&mut http, MANY);
     assert!(answer.ok(), "{} {}", answer.status, answer.text());
     rig.push_images(2);
+    rig.nothing_is_lost();
+    assert_eq!(rig.server.check(), Ok(()));
+}
+
+/// What a server keeps free is enough to delete and collect in, so that nobody has to give it room first.
+#[test]
+fn room_can_be_made_on_a_full_disk() {
+    const KEPT: u64 = 8 << 20;
+    let rig = Rig::keeping(KEPT);
+    rig.push_images(1);
+    rig.leave_room(KEPT + (2 << 20));
+    let mut http = Http::new(rig.site.address);
+    let mut taken = Vec::new();
+    let refusal = loop {
+        let blob = Blob::new(taken.len() as u64, 64 << 10);
+        let answer = push(&mut http, &blob);
+        if !answer.ok() {
+            break answer;
+        }
+        taken.push(blob);
+        assert!(taken.len() < 100, "100 blobs fit where they cannot");
+    };
+    assert_eq!(refusal.status, 507, "{}", refusal.text());
+    assert_refusal(&refusal);
+    assert_eq!(put_index(&mut http, 0).status, 507);
+    assert!(taken.len() > 10, "{} blobs were taken", taken.len());
+    rig.nothing_is_lost();
+
+    for blob in &taken {
+        let path = format!("/v2/full/blobs/{}", blob.digest);
+        let answer = http.send("DELETE", &path, &[], b"").expect("the server answers");
+        assert!(answer.ok(), "{} {}", answer.status, answer.text());
+    }
+    rig.server.collect("0s").expect("a collection needs no room that is not there");
+    assert!(push(&mut http, &Blob::new(MANY, 64 << 10)).ok());
+    assert!(put_index(&mut http, 1).ok());
     rig.nothing_is_lost();
     assert_eq!(rig.server.check(), Ok(()));
 }

@@ -1,15 +1,17 @@
 //! A full disk: an error that says so, nothing half stored, and all is well when there is room again.
 
 use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use access::Action;
 use bytes::Bytes;
 use futures_util::stream;
 use meta_sql::{Config, SqliteMeta};
 use oci::{Algorithm, Digest};
-use registry::RegistryError;
+use registry::{FreeSpace, MountFrom, RegistryError};
 
-use crate::common::{Image, World, assert_refused, to};
+use crate::common::{DAY, Image, World, assert_refused, to};
 
 #[tokio::test]
 async fn a_full_disk_refuses_uploads_until_there_is_room() {
@@ -79,12 +81,52 @@ async fn full_metadata_refuses_pushes_and_serves_what_it_has() {
     assert!(world.resolve("team/app", &format!("n{last}")).await.is_some());
     assert_eq!(world.resolve("team/app", &format!("n{}", last + 1)).await, None, "nothing of it is there");
     world.assert_pulls("team/app", "v1", &image).await;
+}
 
-    for number in 0..=last {
-        let digest = world.resolve("team/app", &format!("n{number}")).await.unwrap();
-        world.delete("team/app", &digest.to_string()).await.expect("room can be made");
+/// Room that a test takes and gives.
+#[derive(Default)]
+struct Room {
+    scarce: AtomicBool,
+}
+
+impl FreeSpace for Room {
+    fn is_scarce(&self) -> bool {
+        self.scarce.load(Ordering::SeqCst)
     }
-    let large = image.clone().annotated(&"y".repeat(50_000));
-    world.push("team/app", "again", &large).await;
-    world.assert_pulls("team/app", "again", &large).await;
+}
+
+#[tokio::test]
+async fn scarce_room_is_left_to_deletions() {
+    let room = Arc::new(Room::default());
+    let world = World::new().with_space(room.clone());
+    let (image, other) = (Image::of(&["a layer"]), Image::of(&["another layer"]));
+    world.push("team/app", "v1", &image).await;
+    world.push("team/other", "v1", &other).await;
+    let grant = to(Action::Push, "team/app");
+    let mut upload = world.registry.start_upload(&grant, Algorithm::Sha256).await.unwrap();
+
+    room.scarce.store(true, Ordering::SeqCst);
+    let pieces = (0..100).map(|_| Ok(Bytes::from_static(&[0; 1 << 20])));
+    assert_refused!(upload.receive(None, None, pin!(stream::iter(pieces))).await, RegistryError::Full);
+    assert!(
+        upload.length() < 10 << 20,
+        "{} bytes were taken before it was looked at the room",
+        upload.length()
+    );
+    drop(upload);
+    assert_refused!(world.registry.start_upload(&grant, Algorithm::Sha256).await, RegistryError::Full);
+    assert_refused!(world.push_manifest("team/app", "v2", &image.bytes()).await, RegistryError::Full);
+    let layer = Digest::sha256(b"another layer");
+    let from = to(Action::Pull, "team/other");
+    let mounted = world.registry.mount(&grant, &layer, MountFrom::Repository(&from)).await;
+    assert_refused!(mounted, RegistryError::Full);
+
+    world.assert_pulls("team/app", "v1", &image).await;
+    world.delete("team/other", "v1").await.expect("a tag is deleted");
+    world.delete("team/other", &other.digest().to_string()).await.expect("a manifest is deleted");
+    world.clock.advance(2 * DAY);
+    assert!(!world.collected().await.is_empty(), "blobs are collected");
+    room.scarce.store(false, Ordering::SeqCst);
+    world.push("team/app", "v2", &other).await;
+    assert_eq!(world.check(true).await.1, []);
 }

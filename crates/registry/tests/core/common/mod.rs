@@ -17,8 +17,8 @@ use meta::{
 use meta_sql::SqliteMeta;
 use oci::{Algorithm, Digest, MediaType, Reference, RepoName, Tag};
 use registry::{
-    CheckItem, CheckOptions, CheckSummary, GcItem, GcOptions, GcSummary, Lifetimes, Limits, PushedManifest,
-    Registry, RegistryError, ReplayItem, ReplaySummary,
+    CheckItem, CheckOptions, CheckSummary, FreeSpace, GcItem, GcOptions, GcSummary, Lifetimes, Limits,
+    PushedManifest, Registry, RegistryError, ReplayItem, ReplaySummary,
 };
 use tokio::sync::mpsc;
 
@@ -98,6 +98,14 @@ impl World {
     pub fn on_blobs(self, blobs: Arc<dyn BlobStore>) -> Self {
         let Self { meta, memory, clock, limits, lifetimes, .. } = self;
         Self::of(meta, Arc::new(FaultyBlobs::new(blobs)), memory, clock, limits, lifetimes)
+    }
+
+    /// The world with an eye on its room.
+    pub fn with_space(self, space: Arc<dyn FreeSpace>) -> Self {
+        let cached = Arc::new(CachedMeta::new(Arc::clone(&self.meta), CacheSize::default()));
+        let blobs = Arc::clone(&self.blobs) as Arc<dyn BlobStore>;
+        let registry = Registry::new(cached, blobs, self.limits, self.lifetimes).with_space(space);
+        Self { registry: Arc::new(registry), ..self }
     }
 
     fn of(
