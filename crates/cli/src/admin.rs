@@ -1,11 +1,11 @@
-//! `wharf gc`, `wharf check`, `wharf rebuild` and `wharf seed`: requests to a server on this machine, and its answers in words.
+//! `wharf gc`, `wharf check` and `wharf rebuild`: requests to a server on this machine, and its answers in words.
 
 use anyhow::{Result, bail};
 use futures_util::StreamExt;
 use serde_json::{Map, Value, json};
 
 use crate::Verdict;
-use crate::args::{CheckFlags, GcFlags, SeedFlags, StoreFlags};
+use crate::args::{CheckFlags, GcFlags, StoreFlags};
 use crate::host::{Host, Lines};
 use crate::out::Out;
 use crate::text::{clean, count, size, word};
@@ -33,11 +33,6 @@ pub(crate) async fn rebuild(flags: StoreFlags, host: &dyn Host, out: &mut Out) -
     let path = "/api/v1/rebuild".to_owned();
     let lines = host.admin(flags.data, flags.config, path, json!({})).await?;
     print(lines, flags.json, out, |line| Some(rebuild_line(line))).await
-}
-
-pub(crate) async fn seed(flags: SeedFlags, host: &dyn Host, out: &mut Out) -> Result<()> {
-    out.line(host.seed(flags).await?)?;
-    out.finish()
 }
 
 /// Prints the lines as they come, and says whether they tell of damage.

@@ -45,9 +45,6 @@ pub(crate) enum Command {
     Check(CheckFlags),
     /// Rebuild metadata that was lost from what is in storage. No server may run meanwhile.
     Rebuild(StoreFlags),
-    /// Fill a new store with manifests, for measurements.
-    #[command(hide = true)]
-    Seed(SeedFlags),
 }
 
 /// What `wharf serve` was told. What is absent is for the environment, then the file, then the defaults.
@@ -239,23 +236,6 @@ pub(crate) struct CheckFlags {
     /// Read every blob and verify its digest, too.
     #[arg(long)]
     pub read: bool,
-}
-
-/// What `wharf seed` was told.
-#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
-pub struct SeedFlags {
-    /// The data folder.
-    #[arg(long, value_name = "DIR")]
-    pub data: PathBuf,
-    /// How many manifests, each with a tag of its own.
-    #[arg(long, value_name = "N")]
-    pub manifests: u64,
-    /// How many repositories they are spread over.
-    #[arg(long, value_name = "N")]
-    pub repositories: u64,
-    /// How many more tags the first repository gets.
-    #[arg(long, value_name = "N", default_value = "0")]
-    pub tags_in_one: u64,
 }
 
 fn parse_jobs(text: &str) -> Result<NonZeroU8, String> {

@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use serde_json::Value;
 
-use crate::{SeedFlags, ServeFlags};
+use crate::ServeFlags;
 
 /// The answer to an administration request, line by line.
 pub type Lines = BoxStream<'static, Result<Value>>;
@@ -27,7 +27,4 @@ pub trait Host: Send + Sync {
         path: String,
         body: Value,
     ) -> BoxFuture<'_, Result<Lines>>;
-
-    /// Fills a new store with manifests, for measurements.
-    fn seed(&self, flags: SeedFlags) -> BoxFuture<'_, Result<Value>>;
 }

@@ -23,7 +23,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 
-pub use args::{LogFormat, SeedFlags, ServeFlags};
+pub use args::{LogFormat, ServeFlags};
 pub use host::{Host, Lines};
 
 use args::{Args, Command};
@@ -72,7 +72,6 @@ async fn dispatch(command: Command, host: &dyn Host) -> Result<Verdict> {
         Command::Check(flags) => return interruptible(admin::check(flags, host, out)).await,
         Command::Rebuild(flags) => return interruptible(admin::rebuild(flags, host, out)).await,
         Command::Gc(flags) => interruptible(admin::gc(flags, host, out)).await,
-        Command::Seed(flags) => interruptible(admin::seed(flags, host, out)).await,
         Command::Copy(flags) => interruptible(copy::run(flags, out)).await,
         Command::Inspect(flags) => interruptible(inspect::run(flags, out)).await,
         Command::Tags(flags) => interruptible(lists::tags(flags, out)).await,

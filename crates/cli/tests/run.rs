@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Mutex;
 
-use anyhow::{Result, bail};
-use cli::{Host, Lines, SeedFlags, ServeFlags};
+use anyhow::Result;
+use cli::{Host, Lines, ServeFlags};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 use serde_json::{Value, json};
@@ -35,16 +35,6 @@ impl Host for Fake {
         let lines: Vec<Result<Value>> = self.lines.iter().cloned().map(Ok).collect();
         async move { Ok(stream::iter(lines).boxed()) }.boxed()
     }
-
-    fn seed(&self, flags: SeedFlags) -> BoxFuture<'_, Result<Value>> {
-        async move {
-            match flags.manifests {
-                0 => bail!("nothing to seed"),
-                manifests => Ok(json!({"manifests": manifests})),
-            }
-        }
-        .boxed()
-    }
 }
 
 fn run(line: &str, host: &Fake) -> u8 {
@@ -71,8 +61,6 @@ fn the_exit_code_tells_how_it_went() {
     check("wharf gc --data d", &[json!({"type": "link"}), good.clone()], 0);
     check("wharf gc --data d", &[json!({"type": "link"})], 1);
     check("wharf gc", &[good], 2);
-    check("wharf seed --data d --manifests 1 --repositories 1", &[], 0);
-    check("wharf seed --data d --manifests 0 --repositories 1", &[], 1);
     check("wharf nothing", &[], 2);
     check("wharf --help", &[], 0);
     check("wharf copy alpine oci:x", &[], 2);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use meta::contract::TestClock;
-use meta::{Clock, MetaStore};
+use meta::{CacheSize, CachedMeta, Clock, MetaStore};
 use meta_sql::{Config, SqliteMeta};
 
 fn clock() -> (Arc<TestClock>, Arc<dyn Clock>) {
@@ -27,9 +27,21 @@ mod on_disk {
 mod in_memory {
     use super::*;
 
-    fn store() -> ((), Arc<dyn MetaStore>, Arc<TestClock>) {
+    pub(super) fn store() -> ((), Arc<dyn MetaStore>, Arc<TestClock>) {
         let (set, clock) = clock();
         ((), Arc::new(SqliteMeta::in_memory(clock).expect("a new database opens")), set)
+    }
+
+    meta::contract_tests!(store());
+}
+
+/// With its hottest answers in memory.
+mod cached {
+    use super::*;
+
+    fn store() -> ((), Arc<CachedMeta>, Arc<TestClock>) {
+        let ((), store, clock) = super::in_memory::store();
+        ((), Arc::new(CachedMeta::new(store, CacheSize::default())), clock)
     }
 
     meta::contract_tests!(store());

@@ -4,13 +4,18 @@
 //! commit drops the entries that its writes touch after it is durable and before it is answered. A reader that
 //! looked before the commit and would store its answer after it finds its place in the cache taken away: what
 //! it read is answered, and not kept. So whoever asks after a commit was answered never sees what was before.
+//!
+//! A tag is kept apart from the manifest that it names: clients ask for the tag first and for the digest next, and
+//! a manifest with many tags takes its room once.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use blob::BlobId;
 use oci::{Digest, Reference, RepoName, Tag};
 use quick_cache::Weighter;
-use quick_cache::sync::Cache;
+use quick_cache::sync::{Cache, GuardResult};
 
 use crate::store::Answer;
 use crate::{
@@ -22,7 +27,7 @@ use crate::{
 /// How much to keep in memory.
 #[derive(Clone, Copy, Debug)]
 pub struct CacheSize {
-    /// The most bytes of manifests, what the cache itself needs included.
+    /// The most bytes of manifests and tags, what the cache itself needs included. A quarter is for tags.
     pub manifest_bytes: u64,
     /// The most blob records; each takes about 300 bytes.
     pub blobs: usize,
@@ -34,43 +39,54 @@ impl Default for CacheSize {
     }
 }
 
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct ManifestKey(RepoName, Reference);
+type TagKey = (RepoName, Tag);
+type DigestKey = (RepoName, Digest);
 
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct BlobKey(RepoName, Digest);
-
-/// Weighs a manifest by its bytes and a flat sum for its key and the cache's own book-keeping.
+/// Weighs by the bytes that differ and a flat sum for the rest and the cache's own book-keeping.
 #[derive(Clone)]
 struct ByBytes;
 
-impl Weighter<ManifestKey, ManifestRecord> for ByBytes {
-    fn weight(&self, _key: &ManifestKey, record: &ManifestRecord) -> u64 {
-        record.bytes.len() as u64 + 400
+impl Weighter<TagKey, Digest> for ByBytes {
+    fn weight(&self, (repository, tag): &TagKey, _digest: &Digest) -> u64 {
+        (repository.as_str().len() + tag.as_str().len()) as u64 + 200
+    }
+}
+
+impl Weighter<DigestKey, ManifestRecord> for ByBytes {
+    fn weight(&self, (repository, _): &DigestKey, record: &ManifestRecord) -> u64 {
+        (repository.as_str().len() + record.bytes.len()) as u64 + 400
     }
 }
 
 /// A [`MetaStore`] that answers for hot manifests and blobs from memory.
 pub struct CachedMeta {
     inner: Arc<dyn MetaStore>,
-    manifests: Cache<ManifestKey, ManifestRecord, ByBytes>,
-    blobs: Cache<BlobKey, BlobRecord>,
+    tags: Cache<TagKey, Digest, ByBytes>,
+    manifests: Cache<DigestKey, ManifestRecord, ByBytes>,
+    blobs: Cache<DigestKey, BlobRecord>,
+    /// How many commits have dropped something.
+    drops: AtomicU64,
 }
 
 impl CachedMeta {
     /// Puts a cache in front of `inner`, which nobody else may change.
     pub fn new(inner: Arc<dyn MetaStore>, size: CacheSize) -> Self {
-        // An estimate of how many manifests fit, for the cache's own tables.
-        let expected = usize::try_from(size.manifest_bytes / 2_000).unwrap_or(usize::MAX);
+        let tag_bytes = size.manifest_bytes / 4;
+        let manifest_bytes = size.manifest_bytes - tag_bytes;
+        // Estimates of how many fit, for the caches' own tables.
+        let expected = |bytes: u64, each: u64| usize::try_from(bytes / each).unwrap_or(usize::MAX);
         Self {
             inner,
-            manifests: Cache::with_weighter(expected, size.manifest_bytes, ByBytes),
+            tags: Cache::with_weighter(expected(tag_bytes, 300), tag_bytes, ByBytes),
+            manifests: Cache::with_weighter(expected(manifest_bytes, 2_000), manifest_bytes, ByBytes),
             blobs: Cache::new(size.blobs),
+            drops: AtomicU64::new(0),
         }
     }
 
     /// Drops what the writes may have changed.
     fn invalidate(&self, writes: &[Write], effects: &[Effect]) {
+        self.drops.fetch_add(1, Ordering::SeqCst);
         for (write, effect) in writes.iter().zip(effects) {
             match (write, effect) {
                 (
@@ -81,13 +97,16 @@ impl CachedMeta {
                     _,
                 ) => self.drop_blob(repository, digest),
                 (Write::Manifest { repository, manifest }, _) => {
-                    self.drop_manifest(repository, Reference::Digest(manifest.digest));
+                    self.drop_manifest(repository, &manifest.digest);
+                }
+                (Write::Used { uses }, _) => {
+                    uses.iter().for_each(|(repository, digest, _)| self.drop_manifest(repository, digest));
                 }
                 (Write::Tag { repository, tag, .. } | Write::DropTag { repository, tag }, _) => {
                     self.drop_tag(repository, tag);
                 }
                 (Write::DropManifest { repository, digest }, effect) => {
-                    self.drop_manifest(repository, Reference::Digest(*digest));
+                    self.drop_manifest(repository, digest);
                     if let Effect::Dropped { tags, released } = effect {
                         tags.iter().for_each(|tag| self.drop_tag(repository, tag));
                         released.iter().for_each(|digest| self.drop_blob(repository, digest));
@@ -103,7 +122,6 @@ impl CachedMeta {
                     Write::ExpireLinks { .. }
                     | Write::Condemn { .. }
                     | Write::Forget { .. }
-                    | Write::Used { .. }
                     | Write::FoldUsage { .. }
                     | Write::Setting { .. },
                     _,
@@ -113,15 +131,81 @@ impl CachedMeta {
     }
 
     fn drop_tag(&self, repository: &RepoName, tag: &Tag) {
-        self.drop_manifest(repository, Reference::Tag(tag.clone()));
+        self.tags.remove(&(repository.clone(), tag.clone()));
     }
 
-    fn drop_manifest(&self, repository: &RepoName, reference: Reference) {
-        self.manifests.remove(&ManifestKey(repository.clone(), reference));
+    fn drop_manifest(&self, repository: &RepoName, digest: &Digest) {
+        self.manifests.remove(&(repository.clone(), *digest));
     }
 
     fn drop_blob(&self, repository: &RepoName, digest: &Digest) {
-        self.blobs.remove(&BlobKey(repository.clone(), *digest));
+        self.blobs.remove(&(repository.clone(), *digest));
+    }
+
+    /// Drops everything.
+    fn clear(&self) {
+        self.drops.fetch_add(1, Ordering::SeqCst);
+        self.tags.clear();
+        self.manifests.clear();
+        self.blobs.clear();
+    }
+
+    fn kept(&self, repository: &RepoName, reference: &Reference) -> Option<ManifestRecord> {
+        let digest = match reference {
+            Reference::Tag(tag) => self.tags.get(&(repository.clone(), tag.clone()))?,
+            Reference::Digest(digest) => *digest,
+        };
+        self.manifests.get(&(repository.clone(), digest))
+    }
+
+    async fn by_digest(
+        &self,
+        repository: &RepoName,
+        digest: &Digest,
+    ) -> Result<Option<ManifestRecord>, MetaError> {
+        let key = (repository.clone(), *digest);
+        let guard = match self.manifests.get_value_or_guard_async(&key).await {
+            Ok(record) => return Ok(Some(record)),
+            Err(guard) => guard,
+        };
+        let found = self.inner.manifest(repository, &Reference::Digest(*digest)).await?;
+        if let Some(record) = &found {
+            // Refused where a commit took the place away: see the head of this file.
+            let _refused = guard.insert(record.clone());
+        }
+        Ok(found)
+    }
+
+    async fn by_tag(&self, repository: &RepoName, tag: &Tag) -> Result<Option<ManifestRecord>, MetaError> {
+        let reference = Reference::Tag(tag.clone());
+        let key = (repository.clone(), tag.clone());
+        let guard = match self.tags.get_value_or_guard_async(&key).await {
+            Ok(digest) => match self.by_digest(repository, &digest).await? {
+                // Deleted since its tag was looked up, which may name another one by now.
+                None => return self.inner.manifest(repository, &reference).await,
+                found => return Ok(found),
+            },
+            Err(guard) => guard,
+        };
+        let drops = self.drops.load(Ordering::SeqCst);
+        let found = self.inner.manifest(repository, &reference).await?;
+        if let Some(record) = &found {
+            let _refused = guard.insert(record.digest);
+            self.keep(repository, record, drops);
+        }
+        Ok(found)
+    }
+
+    /// Keeps a manifest that was read under another key than its own, when there had been so many `drops`.
+    fn keep(&self, repository: &RepoName, record: &ManifestRecord, drops: u64) {
+        let key = (repository.clone(), record.digest);
+        let place = self.manifests.get_value_or_guard(&key, Some(Duration::ZERO));
+        // Once it has the place, a commit that drops the key takes that away; one before has been counted.
+        if let GuardResult::Guard(guard) = place
+            && self.drops.load(Ordering::SeqCst) == drops
+        {
+            let _refused = guard.insert(record.clone());
+        }
     }
 }
 
@@ -135,8 +219,7 @@ impl Commit for CachedMeta {
                 Err(MetaError::Conflict(_) | MetaError::BlobsMissing(_) | MetaError::TooNew { .. }) => {}
                 // Nobody can tell how far it went: what is kept may be old.
                 Err(MetaError::Full | MetaError::Damaged(_) | MetaError::Failed { .. }) => {
-                    self.manifests.clear();
-                    self.blobs.clear();
+                    self.clear();
                 }
             }
             outcome
@@ -150,22 +233,13 @@ impl ReadManifests for CachedMeta {
         repository: &'a RepoName,
         reference: &'a Reference,
     ) -> Answer<'a, Option<ManifestRecord>> {
-        let key = ManifestKey(repository.clone(), reference.clone());
-        if let Some(record) = self.manifests.get(&key) {
+        if let Some(record) = self.kept(repository, reference) {
             return Box::pin(std::future::ready(Ok(Some(record))));
         }
-        Box::pin(async move {
-            let guard = match self.manifests.get_value_or_guard_async(&key).await {
-                Ok(record) => return Ok(Some(record)),
-                Err(guard) => guard,
-            };
-            let found = self.inner.manifest(repository, reference).await?;
-            if let Some(record) = &found {
-                // Refused where a commit took the place away: see the head of this file.
-                let _refused = guard.insert(record.clone());
-            }
-            Ok(found)
-        })
+        match reference {
+            Reference::Tag(tag) => Box::pin(self.by_tag(repository, tag)),
+            Reference::Digest(digest) => Box::pin(self.by_digest(repository, digest)),
+        }
     }
 
     fn referrers<'a>(&'a self, query: &'a ReferrerQuery) -> Answer<'a, ReferrerPage> {
@@ -175,7 +249,7 @@ impl ReadManifests for CachedMeta {
 
 impl ReadBlobs for CachedMeta {
     fn blob<'a>(&'a self, repository: &'a RepoName, digest: &'a Digest) -> Answer<'a, Option<BlobRecord>> {
-        let key = BlobKey(repository.clone(), *digest);
+        let key = (repository.clone(), *digest);
         if let Some(record) = self.blobs.get(&key) {
             return Box::pin(std::future::ready(Ok(Some(record))));
         }

@@ -37,7 +37,7 @@ pub(crate) const BOUNDS: &[Bound] = &[
     bound("limits.referrers_bytes", "65536", "67108864"),
     bound("limits.blob_bytes", "1048576", "17592186044416"),
     bound("limits.free_bytes", "0", "1099511627776"),
-    bound("cache.manifest_bytes", "0", "68719476736"),
+    bound("cache.manifest_percent", "0", "50"),
     bound("cache.blobs", "0", "10000000"),
     bound("cache.open_files", "0", "100000"),
     bound("gc.grace", "0s", "3650d"),

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use crate::bounds;
+use crate::memory;
 use crate::span::Span;
 
 /// All that can be set.
@@ -123,8 +124,8 @@ pub struct LimitsConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CacheConfig {
-    /// The most bytes of hot manifests.
-    pub manifest_bytes: u64,
+    /// The most memory for hot manifests, in percent of what the machine or the container has.
+    pub manifest_percent: u64,
     /// The most records of hot blobs (not their content, which the kernel caches).
     pub blobs: usize,
     /// The most files of hot blobs that are kept open.
@@ -214,9 +215,8 @@ impl Default for LimitsConfig {
 
 impl Default for CacheConfig {
     fn default() -> Self {
-        let size = meta::CacheSize::default();
         let open_files = blob_fs::Options::default().open_files;
-        Self { manifest_bytes: size.manifest_bytes, blobs: size.blobs, open_files }
+        Self { manifest_percent: 3, blobs: meta::CacheSize::default().blobs, open_files }
     }
 }
 
@@ -344,6 +344,12 @@ impl Config {
             drain: self.http.drain.into(),
             ..http_kit::Limits::default()
         }
+    }
+
+    /// How much metadata is kept in this machine's memory.
+    pub fn cache_size(&self) -> meta::CacheSize {
+        let manifest_bytes = memory::limit() / 100 * self.cache.manifest_percent;
+        meta::CacheSize { manifest_bytes, blobs: self.cache.blobs }
     }
 
     /// The bounds on what a client may ask of the core.

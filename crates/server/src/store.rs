@@ -21,7 +21,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use blob::BlobStore;
 use blob_fs::FsBlobs;
-use meta::{CacheSize, CachedMeta, MetaStore, SystemClock};
+use meta::{CachedMeta, MetaStore, SystemClock};
 use meta_sql::SqliteMeta;
 use registry::{FreeSpace, Registry};
 
@@ -65,8 +65,7 @@ impl Store {
         let database = data.join("meta.db");
         let sqlite = SqliteMeta::open(&database, Arc::new(SystemClock), meta_sql::Config::default())
             .with_context(|| format!("cannot open {}", database.display()))?;
-        let size = CacheSize { manifest_bytes: config.cache.manifest_bytes, blobs: config.cache.blobs };
-        let meta: Arc<dyn MetaStore> = Arc::new(CachedMeta::new(Arc::new(sqlite), size));
+        let meta: Arc<dyn MetaStore> = Arc::new(CachedMeta::new(Arc::new(sqlite), config.cache_size()));
         let space = DiskSpace {
             folder: CString::new(data.as_os_str().as_bytes())?,
             reserve: config.limits.free_bytes,

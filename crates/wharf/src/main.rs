@@ -8,11 +8,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use cli::{Host, Lines, SeedFlags, ServeFlags};
+use cli::{Host, Lines, ServeFlags};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
-use server::{Config, LogFormat, Overrides, Seed};
+use server::{Config, LogFormat, Overrides};
 
 fn main() -> ExitCode {
     memory::keep_large_buffers();
@@ -47,19 +47,6 @@ impl Host for ThisMachine {
         body: Value,
     ) -> BoxFuture<'_, Result<Lines>> {
         async move { server::admin(load(config, Overrides { data, ..Overrides::default() })?, &path, &body).await }.boxed()
-    }
-
-    fn seed(&self, flags: SeedFlags) -> BoxFuture<'_, Result<Value>> {
-        async move {
-            let config = load(None, Overrides { data: Some(flags.data), ..Overrides::default() })?;
-            let seed = Seed {
-                manifests: flags.manifests,
-                repositories: flags.repositories,
-                tags_in_one: flags.tags_in_one,
-            };
-            server::seed(config, seed).await
-        }
-        .boxed()
     }
 }
 
