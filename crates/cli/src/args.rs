@@ -206,8 +206,8 @@ pub(crate) struct DeleteFlags {
 /// Which store.
 #[derive(Debug, clap::Args)]
 pub(crate) struct StoreFlags {
-    /// The data folder of the server.
-    #[arg(long, value_name = "DIR", required_unless_present = "config")]
+    /// The data folder of the server. By default the one that `wharf serve` takes.
+    #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// The server's configuration file, which may name the data folder.
     #[arg(long, value_name = "FILE")]
@@ -290,7 +290,6 @@ mod tests {
             "wharf copy --platform linux example.com/a example.com/b",
             "wharf inspect --raw --json example.com/a",
             "wharf tags oci:dir",
-            "wharf gc",
             "wharf gc --data d --grace soon",
             "wharf serve --log-format xml",
         ] {

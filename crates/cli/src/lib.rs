@@ -22,12 +22,16 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
 
 pub use args::{LogFormat, ServeFlags};
 pub use host::{Host, Lines};
 
 use args::{Args, Command};
 use out::Out;
+
+/// How long threads of this program may go on after its command has ended.
+const LAST_WORK: Duration = Duration::from_secs(2);
 
 /// What a command has to say beside its output: whether what it looked at is in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +55,12 @@ pub fn run(args: impl IntoIterator<Item = impl Into<OsString> + Clone>, host: &d
         .enable_all()
         .build()
         .context("the asynchronous runtime cannot be started")
-        .and_then(|runtime| runtime.block_on(dispatch(args.command, host)));
+        .and_then(|runtime| {
+            let outcome = runtime.block_on(dispatch(args.command, host));
+            // A thread that waits for something endless, such as the lock of another copy, must not keep us.
+            runtime.shutdown_timeout(LAST_WORK);
+            outcome
+        });
     match outcome {
         Ok(Verdict::Good) => ExitCode::SUCCESS,
         Ok(Verdict::Bad) => ExitCode::FAILURE,
@@ -83,12 +92,14 @@ async fn dispatch(command: Command, host: &dyn Host) -> Result<Verdict> {
 
 /// Ends the work in good order when the user has had enough, so that no temporary file stays.
 async fn interruptible<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let mut terminate = signal(SignalKind::terminate()).context("signals cannot be noticed")?;
     tokio::select! {
         outcome = work => return outcome,
         signal = tokio::signal::ctrl_c() => signal.context("interrupts cannot be noticed")?,
+        _ = terminate.recv() => {}
     }
     // The work has been dropped. What it had under way ends now, instead of taking the end of its connections,
     // which comes with the runtime's, for a fault.
     tokio::time::sleep(Duration::from_millis(20)).await;
-    bail!("interrupted. The same command goes on where it stopped")
+    bail!("interrupted. What is done stays done: the same command goes on from there")
 }

@@ -60,7 +60,8 @@ fn the_exit_code_tells_how_it_went() {
     check("wharf check --data d", &[], 1);
     check("wharf gc --data d", &[json!({"type": "link"}), good.clone()], 0);
     check("wharf gc --data d", &[json!({"type": "link"})], 1);
-    check("wharf gc", &[good], 2);
+    check("wharf gc", &[good], 0);
+    check("wharf gc --grace soon", &[], 2);
     check("wharf nothing", &[], 2);
     check("wharf --help", &[], 0);
     check("wharf copy alpine oci:x", &[], 2);

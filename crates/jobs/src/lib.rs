@@ -4,14 +4,15 @@
 //! up for soon after the next start.
 
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use croner::Cron;
-use futures_util::future::BoxFuture;
-use meta::{Batch, MetaStore, Origin, Timestamp, Write};
+use futures_util::future::{BoxFuture, FutureExt, join_all};
+use meta::{Batch, MetaError, MetaStore, Origin, Timestamp, Write};
 use tokio::sync::watch;
 
 /// How long after a start a missed run is made up for: the server has more urgent things to do at first.
@@ -22,7 +23,8 @@ pub trait Job: Send + Sync {
     /// The name under which its last run is remembered, and that logs use.
     fn name(&self) -> &'static str;
 
-    /// Does the work once. An error is logged, and the work is done again when it is next due.
+    /// Does the work once. An error is logged, and the work is done again when it is next due. Where the schedule is
+    /// a cron pattern, it is dropped at whatever it waits for when the server stops.
     fn run(&self) -> BoxFuture<'_, Result<(), JobError>>;
 }
 
@@ -34,9 +36,9 @@ pub struct JobError(pub String);
 /// When a job is due.
 #[derive(Clone, Debug)]
 pub enum Schedule {
-    /// Again and again, with this pause. Such a job is cheap, and its runs are not remembered.
+    /// Again and again, with this pause. Such a job is short, and its runs are not remembered.
     Every(Duration),
-    /// By a cron pattern, in UTC.
+    /// By a cron pattern, in UTC. Such a job may be long: the server does not wait for its end.
     Cron(Box<CronSchedule>),
 }
 
@@ -100,17 +102,13 @@ impl Runner {
         self
     }
 
-    /// Runs the jobs when they are due. Ends when `stop` becomes true, after the runs that are under way.
+    /// Runs the jobs when they are due. Ends when `stop` becomes true, after the short runs that are under way.
     pub async fn run(self, stop: watch::Receiver<bool>) {
-        let loops = self.jobs.into_iter().map(|(schedule, job)| {
-            let keeper = Keeper { meta: Arc::clone(&self.meta), schedule, job };
-            tokio::spawn(keeper.keep(stop.clone()))
-        });
-        for ended in loops.collect::<Vec<_>>() {
-            if let Err(error) = ended.await {
-                tracing::error!(%error, "a job's loop ended by a mistake in the job; it runs again after a restart");
-            }
-        }
+        let keepers = self
+            .jobs
+            .into_iter()
+            .map(|(schedule, job)| Keeper { meta: Arc::clone(&self.meta), schedule, job }.keep(stop.clone()));
+        join_all(keepers).await;
     }
 }
 
@@ -125,7 +123,7 @@ impl Keeper {
     async fn keep(self, mut stop: watch::Receiver<bool>) {
         let mut first = true;
         loop {
-            let pause = self.pause(first).await;
+            let pause = if first { self.first_pause().await } else { self.pause() };
             first = false;
             // A pattern that names no moment to come is never due.
             let due = async {
@@ -136,39 +134,66 @@ impl Keeper {
             };
             tokio::select! {
                 () = due => {}
-                _ = stop.wait_for(|stop| *stop) => return,
+                () = stopped(&mut stop) => return,
             }
-            self.run_once().await;
+            let started = self.meta.now();
+            match &self.schedule {
+                Schedule::Every(_) => self.run_once().await,
+                Schedule::Cron(_) => {
+                    tokio::select! {
+                        () = self.run_once() => {}
+                        // Not remembered: it is made up for after the next start.
+                        () = stopped(&mut stop) => return,
+                    }
+                    self.remember(started).await;
+                }
+            }
         }
     }
 
     /// How long to wait for the next run.
-    async fn pause(&self, first: bool) -> Option<Duration> {
-        let cron = match &self.schedule {
-            Schedule::Every(pause) => return Some(*pause),
-            Schedule::Cron(cron) => cron,
-        };
-        let now = self.meta.now();
-        let missed =
-            first && self.last_run().await.and_then(|last| cron.next(last)).is_some_and(|due| due <= now);
-        if missed {
-            return Some(MAKE_UP);
+    fn pause(&self) -> Option<Duration> {
+        match &self.schedule {
+            Schedule::Every(pause) => Some(*pause),
+            Schedule::Cron(cron) => {
+                let now = self.meta.now();
+                let micros = cron.next(now)?.micros() - now.micros();
+                u64::try_from(micros).ok().map(Duration::from_micros)
+            }
         }
-        let micros = cron.next(now)?.micros() - now.micros();
-        u64::try_from(micros).ok().map(Duration::from_micros)
+    }
+
+    /// How long to wait for the first run after a start.
+    async fn first_pause(&self) -> Option<Duration> {
+        if let Schedule::Cron(cron) = &self.schedule {
+            let now = self.meta.now();
+            match self.last_run().await {
+                Ok(Some(last)) if cron.next(last).is_some_and(|due| due <= now) => return Some(MAKE_UP),
+                // From here on it can be missed, also by a server that is never up when it is due.
+                Ok(None) => self.remember(now).await,
+                Ok(Some(_)) => {}
+                Err(error) => {
+                    tracing::error!(job = self.job.name(), %error, "cannot read when the job last ran");
+                }
+            }
+        }
+        self.pause()
     }
 
     async fn run_once(&self) {
         let name = self.job.name();
-        let started = self.meta.now();
-        match self.job.run().await {
-            Ok(()) => tracing::debug!(job = name, "done"),
-            Err(error) => {
-                tracing::error!(job = name, %error, "failed; it is tried again when it is next due")
+        // A mistake in the job must not end the loop.
+        match AssertUnwindSafe(self.job.run()).catch_unwind().await {
+            Ok(Ok(())) => tracing::debug!(job = name, "done"),
+            Ok(Err(error)) => {
+                tracing::error!(job = name, %error, "failed; it is tried again when it is next due");
             }
-        }
-        if matches!(self.schedule, Schedule::Cron(_)) {
-            self.remember(started).await;
+            Err(_) => {
+                tracing::error!(
+                    job = name,
+                    "panicked, which is a mistake in it; it is tried again when it is next due"
+                );
+            }
         }
     }
 
@@ -176,14 +201,9 @@ impl Keeper {
         format!("job.{}.last", self.job.name())
     }
 
-    async fn last_run(&self) -> Option<Timestamp> {
-        match self.meta.setting(&self.setting()).await {
-            Ok(value) => value?.parse().ok().map(Timestamp::from_micros),
-            Err(error) => {
-                tracing::error!(job = self.job.name(), %error, "cannot read when the job last ran");
-                None
-            }
-        }
+    async fn last_run(&self) -> Result<Option<Timestamp>, MetaError> {
+        let value = self.meta.setting(&self.setting()).await?;
+        Ok(value.and_then(|value| value.parse().ok()).map(Timestamp::from_micros))
     }
 
     async fn remember(&self, started: Timestamp) {
@@ -193,6 +213,11 @@ impl Keeper {
             tracing::error!(job = self.job.name(), %error, "cannot remember that the job ran");
         }
     }
+}
+
+/// Returns when the server stops, or has gone.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    drop(stop.wait_for(|stop| *stop).await);
 }
 
 #[cfg(test)]

@@ -258,8 +258,8 @@ pub struct Overrides {
 }
 
 impl Config {
-    /// Reads the file (where one is named, it must be there), the environment and the overrides, and checks the
-    /// whole.
+    /// Reads the file (where one is named, it must be there), the environment and the overrides, and holds the whole
+    /// against the limits.
     pub fn load(file: Option<&Path>, environment: Environment<'_>, overrides: Overrides) -> Result<Self> {
         let mut table = match file {
             Some(file) => read(file)?,
@@ -273,7 +273,7 @@ impl Config {
         );
         let mut config: Self = table.try_into().with_context(|| format!("in {source}"))?;
         config.apply(overrides);
-        config.check()?;
+        bounds::check(&Table::try_from(&config).context("the configuration cannot be written as TOML")?)?;
         Ok(config)
     }
 
@@ -308,7 +308,8 @@ impl Config {
         }
     }
 
-    fn check(&self) -> Result<()> {
+    /// Refuses what a server must not be started with.
+    pub(crate) fn check_serving(&self) -> Result<()> {
         if self.listen.is_empty() {
             bail!("`listen` names no address: give at least one, such as 127.0.0.1:5000");
         }
@@ -322,7 +323,7 @@ impl Config {
         if self.tls.certificate.as_os_str().is_empty() != self.tls.key.as_os_str().is_empty() {
             bail!("TLS needs both `tls.certificate` and `tls.key`");
         }
-        bounds::check(&Table::try_from(self).context("the configuration cannot be written as TOML")?)
+        Ok(())
     }
 
     /// Whether TLS is on.
@@ -426,7 +427,14 @@ fn parse_as(like: &Value, text: &str) -> Result<Value> {
 mod tests {
     use super::*;
 
+    /// Loads a configuration that a server is to be started with.
     fn load(file: &str, variables: &[(&str, &str)], overrides: Overrides) -> Result<Config> {
+        let config = load_only(file, variables, overrides)?;
+        config.check_serving()?;
+        Ok(config)
+    }
+
+    fn load_only(file: &str, variables: &[(&str, &str)], overrides: Overrides) -> Result<Config> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("wharf.toml");
         std::fs::write(&path, file).unwrap();
@@ -464,6 +472,12 @@ mod tests {
         check("listen = []", &[], "names no address");
         check("listen = [\"0.0.0.0:5000\"]", &[], "--allow-unauthenticated-network");
         check("[tls]\nkey = \"a\"", &[], "both");
+        for file in ["listen = [\"0.0.0.0:5000\"]", "[tls]\nkey = \"a\""] {
+            assert!(
+                load_only(file, &[], Overrides::default()).is_ok(),
+                "a collection needs no address: {file}"
+            );
+        }
         let allowed = "listen = [\"0.0.0.0:5000\"]\nallow_unauthenticated_network = true";
         assert!(load(allowed, &[], Overrides::default()).is_ok());
     }

@@ -22,6 +22,7 @@ use crate::store::{Store, socket};
 /// Serves until the process is told to stop (SIGTERM or SIGINT), then lets transfers end. A second signal ends it
 /// at once. SIGHUP reads the certificate anew.
 pub async fn serve(config: Config) -> Result<()> {
+    config.check_serving()?;
     start_log(&config.log)?;
     let store = tokio::task::block_in_place(|| Store::open(&config))?;
     if store.registry.is_metadata_lost().await? {
