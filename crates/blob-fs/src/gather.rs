@@ -97,21 +97,19 @@ impl Gather {
         taken
     }
 
-    /// Moves out the last bytes, `count` of them. To be called on what [`Gather::take`] gave.
-    fn split_off(&mut self, mut count: usize) -> Self {
+    /// Moves out the last bytes, `count` of them, as a copy: they are few, and must not hold a large receive buffer.
+    /// To be called on what [`Gather::take`] gave.
+    fn split_off(&mut self, count: usize) -> Self {
         let mut rest = Self::new(self.budget.clone());
         rest.length = count;
         self.length -= count;
-        while let Some(mut last) = self.pieces.pop_if(|_| count > 0) {
-            if last.len() > count {
-                rest.pieces.push(last.split_off(last.len() - count));
-                self.pieces.push(last);
-                break;
-            }
-            count -= last.len();
-            rest.pieces.push(last);
+        let mut kept = self.length;
+        for piece in &mut self.pieces {
+            let tail = piece.split_off(kept.min(piece.len()));
+            kept -= piece.len();
+            rest.small.extend_from_slice(&tail);
         }
-        rest.pieces.reverse();
+        self.pieces.retain(|piece| !piece.is_empty());
         rest
     }
 

@@ -89,9 +89,6 @@ impl FsBlobs {
 
 impl BlobStore for FsBlobs {
     fn stat(&self, key: BlobKey) -> BoxFuture<'_, Result<BlobStat, BlobError>> {
-        if let Some(stat) = self.objects.stat_open(key) {
-            return ready(Ok(stat)).boxed();
-        }
         let objects = self.objects.clone();
         blocking(move || objects.stat(key)).boxed()
     }

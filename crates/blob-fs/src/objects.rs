@@ -38,12 +38,7 @@ impl Objects {
         Self { folders, open: Cache::new(open_files), deletions: AtomicU64::new(0) }
     }
 
-    /// Size and age of an object, if its file is open. Never waits for the disk.
-    pub fn stat_open(&self, key: BlobKey) -> Option<BlobStat> {
-        self.open.get(&key).map(|object| object.stat)
-    }
-
-    /// Size and age of an object.
+    /// Size and age of an object, as they are on the disk: an open file outlives its name.
     pub fn stat(&self, key: BlobKey) -> Result<BlobStat, BlobError> {
         let path = self.folders.object(key);
         stat(fs::metadata(&path)).map_err(|error| missing("looking at", &path, error))

@@ -6,6 +6,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use blob::{BlobError, BlobKey, Staged};
 use bytes::Bytes;
@@ -117,6 +118,10 @@ impl Spool {
             Some(file) => file,
             None => self.open()?,
         };
+        if !self.intact {
+            // A write before this one has failed and left something behind.
+            file.set_len(self.written).map_err(|error| failed("cutting the upload", &self.path, error))?;
+        }
         self.intact = false;
         let outcome = write_all_at(&file, self.written, pieces);
         let end = self.written + length(pieces);
@@ -153,6 +158,9 @@ impl Spool {
             let _ = self.discard();
             return Err(BlobError::Mismatch { expected, actual, size });
         }
+        // The time from which a collection reckons how long its metadata may take to come.
+        let touched = self.file.as_ref().map_or(Ok(()), |file| file.set_modified(SystemTime::now()));
+        touched.map_err(|error| failed("dating", &self.path, error))?;
         // Named before it is flushed: the flush of the file then covers the new name as well on file systems
         // with a journal, and nobody can meet the object early, for no metadata knows it.
         self.folders.place(&self.path, self.key()).map_err(|error| failed("naming", &self.path, error))?;

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::future::{FutureExt, join_all};
@@ -43,6 +43,7 @@ macro_rules! contract_tests {
             an_abandoned_append_can_be_continued
             an_object_is_written_once
             deleting_is_final_but_spares_readers
+            an_object_is_as_old_as_its_commit
             blobs_are_listed_in_order
             idle_uploads_expire
             many_commits_at_once
@@ -429,4 +430,18 @@ pub async fn commits_and_deletes_do_not_disturb_each_other(store: Store) {
         outcome.expect("no worker panics");
     }
     assert_eq!(store.list(None, 1000).await.expect("it lists").len(), 16 * 8);
+}
+
+/// A collection reckons from it how long an object has been without metadata: the upload may be much older.
+pub async fn an_object_is_as_old_as_its_commit(store: Store) {
+    let bytes = noise(1, 100);
+    let (_, mut stage) = open(&store).await;
+    stage.append(bytes.clone()).await.expect("bytes are taken");
+    stage.settle().await.expect("they are written");
+    // Longer than a tick, in which file systems count.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let before = SystemTime::now();
+    let staged = stage.commit(Digest::sha256(&bytes)).await.expect("it is committed");
+    let modified = store.stat(staged.id.into()).await.expect("it is there").modified;
+    assert!(modified + Duration::from_millis(20) >= before, "{modified:?} {before:?}");
 }

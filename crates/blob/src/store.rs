@@ -77,7 +77,7 @@ pub enum BlobRead {
 pub struct BlobStat {
     /// The size in bytes.
     pub size: u64,
-    /// When its bytes were last written.
+    /// When it was committed, or began to be.
     pub modified: SystemTime,
 }
 

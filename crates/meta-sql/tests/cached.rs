@@ -1,8 +1,10 @@
 //! What is kept in memory is answered from there: a store that is changed behind the cache shows it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use meta::contract::TestClock;
 use meta::{
     Batch, CacheSize, CachedMeta, Clock, Commit, ManifestRecord, NewManifest, Origin, ReadManifests, Write,
@@ -98,6 +100,25 @@ async fn a_tag_outlives_the_manifest_that_memory_had_no_room_for() {
     world.behind.commit(push).await.unwrap();
     world.behind.commit(world.drop_manifest(digest)).await.unwrap();
     assert_eq!(world.by_tag().await, Some(next), "a tag whose manifest is gone is looked up anew");
+}
+
+#[tokio::test]
+async fn a_commit_that_nobody_waits_for_drops_what_it_changed() {
+    let world = World::new(CacheSize::default());
+    let ((one, push_one), (two, push_two)) = (world.push("one"), world.push("two"));
+    world.cached.commit(push_one).await.unwrap();
+    assert_eq!(world.by_tag().await, Some(one));
+    assert!(
+        world.cached.commit(push_two).now_or_never().is_none(),
+        "the caller has gone before it is answered"
+    );
+    for _ in 0..1_000 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        if world.by_tag().await == Some(two) {
+            return;
+        }
+    }
+    panic!("the tag still names the first manifest");
 }
 
 #[tokio::test]

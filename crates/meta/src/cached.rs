@@ -61,6 +61,11 @@ impl Weighter<DigestKey, ManifestRecord> for ByBytes {
 /// A [`MetaStore`] that answers for hot manifests and blobs from memory.
 pub struct CachedMeta {
     inner: Arc<dyn MetaStore>,
+    kept: Arc<Kept>,
+}
+
+/// What is kept in memory.
+struct Kept {
     tags: Cache<TagKey, Digest, ByBytes>,
     manifests: Cache<DigestKey, ManifestRecord, ByBytes>,
     blobs: Cache<DigestKey, BlobRecord>,
@@ -75,15 +80,55 @@ impl CachedMeta {
         let manifest_bytes = size.manifest_bytes - tag_bytes;
         // Estimates of how many fit, for the caches' own tables.
         let expected = |bytes: u64, each: u64| usize::try_from(bytes / each).unwrap_or(usize::MAX);
-        Self {
-            inner,
+        let kept = Kept {
             tags: Cache::with_weighter(expected(tag_bytes, 300), tag_bytes, ByBytes),
             manifests: Cache::with_weighter(expected(manifest_bytes, 2_000), manifest_bytes, ByBytes),
             blobs: Cache::new(size.blobs),
             drops: AtomicU64::new(0),
-        }
+        };
+        Self { inner, kept: Arc::new(kept) }
     }
 
+    async fn by_digest(
+        &self,
+        repository: &RepoName,
+        digest: &Digest,
+    ) -> Result<Option<ManifestRecord>, MetaError> {
+        let key = (repository.clone(), *digest);
+        let guard = match self.kept.manifests.get_value_or_guard_async(&key).await {
+            Ok(record) => return Ok(Some(record)),
+            Err(guard) => guard,
+        };
+        let found = self.inner.manifest(repository, &Reference::Digest(*digest)).await?;
+        if let Some(record) = &found {
+            // Refused where a commit took the place away: see the head of this file.
+            let _refused = guard.insert(record.clone());
+        }
+        Ok(found)
+    }
+
+    async fn by_tag(&self, repository: &RepoName, tag: &Tag) -> Result<Option<ManifestRecord>, MetaError> {
+        let reference = Reference::Tag(tag.clone());
+        let key = (repository.clone(), tag.clone());
+        let guard = match self.kept.tags.get_value_or_guard_async(&key).await {
+            Ok(digest) => match self.by_digest(repository, &digest).await? {
+                // Deleted since its tag was looked up, which may name another one by now.
+                None => return self.inner.manifest(repository, &reference).await,
+                found => return Ok(found),
+            },
+            Err(guard) => guard,
+        };
+        let drops = self.kept.drops.load(Ordering::SeqCst);
+        let found = self.inner.manifest(repository, &reference).await?;
+        if let Some(record) = &found {
+            let _refused = guard.insert(record.digest);
+            self.kept.keep(repository, record, drops);
+        }
+        Ok(found)
+    }
+}
+
+impl Kept {
     /// Drops what the writes may have changed.
     fn invalidate(&self, writes: &[Write], effects: &[Effect]) {
         self.drops.fetch_add(1, Ordering::SeqCst);
@@ -150,50 +195,12 @@ impl CachedMeta {
         self.blobs.clear();
     }
 
-    fn kept(&self, repository: &RepoName, reference: &Reference) -> Option<ManifestRecord> {
+    fn manifest(&self, repository: &RepoName, reference: &Reference) -> Option<ManifestRecord> {
         let digest = match reference {
             Reference::Tag(tag) => self.tags.get(&(repository.clone(), tag.clone()))?,
             Reference::Digest(digest) => *digest,
         };
         self.manifests.get(&(repository.clone(), digest))
-    }
-
-    async fn by_digest(
-        &self,
-        repository: &RepoName,
-        digest: &Digest,
-    ) -> Result<Option<ManifestRecord>, MetaError> {
-        let key = (repository.clone(), *digest);
-        let guard = match self.manifests.get_value_or_guard_async(&key).await {
-            Ok(record) => return Ok(Some(record)),
-            Err(guard) => guard,
-        };
-        let found = self.inner.manifest(repository, &Reference::Digest(*digest)).await?;
-        if let Some(record) = &found {
-            // Refused where a commit took the place away: see the head of this file.
-            let _refused = guard.insert(record.clone());
-        }
-        Ok(found)
-    }
-
-    async fn by_tag(&self, repository: &RepoName, tag: &Tag) -> Result<Option<ManifestRecord>, MetaError> {
-        let reference = Reference::Tag(tag.clone());
-        let key = (repository.clone(), tag.clone());
-        let guard = match self.tags.get_value_or_guard_async(&key).await {
-            Ok(digest) => match self.by_digest(repository, &digest).await? {
-                // Deleted since its tag was looked up, which may name another one by now.
-                None => return self.inner.manifest(repository, &reference).await,
-                found => return Ok(found),
-            },
-            Err(guard) => guard,
-        };
-        let drops = self.drops.load(Ordering::SeqCst);
-        let found = self.inner.manifest(repository, &reference).await?;
-        if let Some(record) = &found {
-            let _refused = guard.insert(record.digest);
-            self.keep(repository, record, drops);
-        }
-        Ok(found)
     }
 
     /// Keeps a manifest that was read under another key than its own, when there had been so many `drops`.
@@ -211,18 +218,23 @@ impl CachedMeta {
 
 impl Commit for CachedMeta {
     fn commit(&self, batch: Batch) -> Answer<'_, Committed> {
+        let (inner, kept) = (Arc::clone(&self.inner), Arc::clone(&self.kept));
         Box::pin(async move {
-            let writes = batch.writes.clone();
-            let outcome = self.inner.commit(batch).await;
-            match &outcome {
-                Ok(committed) => self.invalidate(&writes, &committed.effects),
-                Err(MetaError::Conflict(_) | MetaError::BlobsMissing(_) | MetaError::TooNew { .. }) => {}
-                // Nobody can tell how far it went: what is kept may be old.
-                Err(MetaError::Full | MetaError::Damaged(_) | MetaError::Failed { .. }) => {
-                    self.clear();
+            // To its end, also where the caller gives up: the store commits all the same.
+            let whole = tokio::spawn(async move {
+                let writes = batch.writes.clone();
+                let outcome = inner.commit(batch).await;
+                match &outcome {
+                    Ok(committed) => kept.invalidate(&writes, &committed.effects),
+                    Err(MetaError::Conflict(_) | MetaError::BlobsMissing(_) | MetaError::TooNew { .. }) => {}
+                    // Nobody can tell how far it went: what is kept may be old.
+                    Err(MetaError::Full | MetaError::Damaged(_) | MetaError::Failed { .. }) => kept.clear(),
                 }
-            }
-            outcome
+                outcome
+            });
+            whole.await.unwrap_or_else(|error| {
+                Err(MetaError::Failed { action: "changing the metadata", reason: error.to_string() })
+            })
         })
     }
 }
@@ -233,7 +245,7 @@ impl ReadManifests for CachedMeta {
         repository: &'a RepoName,
         reference: &'a Reference,
     ) -> Answer<'a, Option<ManifestRecord>> {
-        if let Some(record) = self.kept(repository, reference) {
+        if let Some(record) = self.kept.manifest(repository, reference) {
             return Box::pin(std::future::ready(Ok(Some(record))));
         }
         match reference {
@@ -250,11 +262,11 @@ impl ReadManifests for CachedMeta {
 impl ReadBlobs for CachedMeta {
     fn blob<'a>(&'a self, repository: &'a RepoName, digest: &'a Digest) -> Answer<'a, Option<BlobRecord>> {
         let key = (repository.clone(), *digest);
-        if let Some(record) = self.blobs.get(&key) {
+        if let Some(record) = self.kept.blobs.get(&key) {
             return Box::pin(std::future::ready(Ok(Some(record))));
         }
         Box::pin(async move {
-            let guard = match self.blobs.get_value_or_guard_async(&key).await {
+            let guard = match self.kept.blobs.get_value_or_guard_async(&key).await {
                 Ok(record) => return Ok(Some(record)),
                 Err(guard) => guard,
             };

@@ -52,6 +52,7 @@ macro_rules! contract_tests {
             a_holder_must_be_visible
             an_unlinked_blob_is_gone_at_once
             a_damaged_blob_is_absent_until_it_is_healed
+            healing_is_an_event
             a_manifest_holds_its_blobs
             a_foreign_blob_is_held_once_it_is_there
             missing_blobs_are_all_named

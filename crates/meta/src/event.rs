@@ -12,7 +12,7 @@ use crate::{Origin, Timestamp};
 pub enum EventKind {
     /// A repository came into being with its first content.
     RepositoryCreated,
-    /// A manifest was pushed that the repository did not hold.
+    /// A manifest was pushed that the repository did not hold, or held under another media type.
     ManifestPushed,
     /// A manifest was deleted.
     ManifestDeleted,
@@ -22,17 +22,21 @@ pub enum EventKind {
     TagDeleted,
     /// A blob was taken out of a repository on request.
     BlobDeleted,
+    /// A damaged blob has its content again, in all repositories that hold it: a push brought a new object, or its
+    /// own was found to be sound. The repository is one of them.
+    BlobHealed,
 }
 
 impl EventKind {
     /// All kinds with the names under which they are stored. Names are never reused.
-    pub const NAMES: [(Self, &'static str); 6] = [
+    pub const NAMES: [(Self, &'static str); 7] = [
         (Self::RepositoryCreated, "repository.created"),
         (Self::ManifestPushed, "manifest.pushed"),
         (Self::ManifestDeleted, "manifest.deleted"),
         (Self::TagSet, "tag.set"),
         (Self::TagDeleted, "tag.deleted"),
         (Self::BlobDeleted, "blob.deleted"),
+        (Self::BlobHealed, "blob.healed"),
     ];
 
     /// The stored name.

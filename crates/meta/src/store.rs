@@ -124,7 +124,7 @@ pub trait Inspect: Send + Sync {
     /// Up to `limit` blobs (not the condemned) with ids after `after`, in their order.
     fn blob_rows(&self, after: Option<BlobId>, limit: usize) -> Answer<'_, Vec<BlobRow>>;
 
-    /// Up to `limit` manifests after the cursor `after` (0 at first).
+    /// Up to `limit` manifests after the cursor `after` (0 at first), fewer where they are large.
     fn manifest_rows(&self, after: i64, limit: usize) -> Answer<'_, Vec<ManifestRow>>;
 
     /// Up to `limit` blobs that manifests need and their repositories do not hold, after the first `skip`.

@@ -3,7 +3,7 @@
 use access::{Action, Grant};
 use blob::{BlobError, BlobId, BlobRead, BlobStat};
 use futures_util::StreamExt;
-use meta::{Batch, BlobRow, ManifestRow, Write};
+use meta::{Batch, BlobRow, Effect, ManifestRow, Write};
 use oci::{Digest, RepoName, Verifier};
 
 use crate::gc::Report;
@@ -11,6 +11,9 @@ use crate::{Registry, RegistryError, origin};
 
 /// How many rows are looked at in one step.
 const STEP: usize = 200;
+
+/// How many objects are listed at once: each time their folders are read anew.
+const LISTED: usize = 1_000;
 
 /// How many repositories are named with a damaged blob.
 const HOLDERS: usize = 5;
@@ -204,7 +207,11 @@ impl Run<'_> {
             return Ok(());
         }
         let repositories = self.registry.meta.holders(&row.digest, HOLDERS).await?;
-        self.commit(Write::Damaged { id: row.id }).await?;
+        let marked = self.commit(Write::Damaged { id: row.id }).await?;
+        // Condemned meanwhile, which is the end that it was to come to.
+        if !row.damaged && marked == [Effect::Absent] {
+            return Ok(());
+        }
         tracing::error!(digest = %row.digest, object = %row.id, "a stored blob {reason}; it is not served until it is pushed again");
         self.tell(CheckItem::DamagedBlob { digest: row.digest, id: row.id, reason, repositories }).await;
         Ok(())
@@ -248,7 +255,7 @@ impl Run<'_> {
     async fn orphans(&mut self) -> Result<(), RegistryError> {
         let mut after = None;
         loop {
-            let page = self.registry.blobs.list(after, STEP).await.map_err(RegistryError::Blobs)?;
+            let page = self.registry.blobs.list(after, LISTED).await.map_err(RegistryError::Blobs)?;
             let Some((last, _)) = page.last() else { return Ok(()) };
             after = Some(*last);
             let unknown = self.registry.meta.unknown(page.iter().map(|(id, _)| *id).collect()).await?;
@@ -258,8 +265,7 @@ impl Run<'_> {
         }
     }
 
-    async fn commit(&self, write: Write) -> Result<(), RegistryError> {
-        self.registry.meta.commit(Batch::of(origin(self.grant), write)).await?;
-        Ok(())
+    async fn commit(&self, write: Write) -> Result<Vec<Effect>, RegistryError> {
+        Ok(self.registry.meta.commit(Batch::of(origin(self.grant), write)).await?.effects)
     }
 }

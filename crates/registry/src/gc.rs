@@ -5,6 +5,7 @@
 //! content stores a new object. Only then is the object deleted, when nobody can be reading it any more, and at
 //! last its row. A crash between any two steps leaves a state from which the next run goes on.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use access::{Action, Grant};
@@ -16,6 +17,12 @@ use crate::{Registry, RegistryError, origin};
 
 /// How many rows one step takes: a push that comes meanwhile waits for no more than that.
 const STEP: usize = 100;
+
+/// After so many objects that cannot be deleted it is the storage that is at fault, and a run ends.
+const STUCK: usize = 100;
+
+/// How many objects are listed at once: each time their folders are read anew.
+const LISTED: usize = 1_000;
 
 /// The most condemned blobs that a dry run tells of: they are read at once, about 100 bytes each.
 const FORETOLD: usize = 100_000;
@@ -111,16 +118,17 @@ impl Registry {
         }
         let before = self.meta.now().minus(options.grace.unwrap_or(self.lifetimes.grace));
         let mut run = Run { registry: self, before, summary: GcSummary::default(), report };
+        let mut deleted = Ok(());
         if options.dry_run {
             run.foretell().await?;
         } else {
             run.expire_uploads().await?;
             run.expire_links(grant).await?;
             run.condemn(grant).await?;
-            run.delete_condemned(grant).await?;
+            deleted = run.delete_condemned(grant).await;
         }
         run.sweep(grant, options.dry_run).await?;
-        Ok(run.summary)
+        deleted.map(|()| run.summary)
     }
 }
 
@@ -237,21 +245,34 @@ impl Run<'_> {
 
     async fn delete_condemned(&mut self, grant: &Grant) -> Result<(), RegistryError> {
         let registry = self.registry;
-        loop {
+        // Objects that cannot be deleted, and why the last one could not: they must not keep the others.
+        let (mut stuck, mut fault) = (HashSet::new(), None);
+        while stuck.len() < STUCK {
             let started = Instant::now();
-            let page = registry.meta.condemned(self.drained(), STEP).await?;
+            let mut page = registry.meta.condemned(self.drained(), STEP + stuck.len()).await?;
+            page.retain(|blob| !stuck.contains(&blob.id));
             if page.is_empty() {
-                return Ok(());
+                break;
+            }
+            let keys = page.iter().map(|blob| blob.id.into()).collect();
+            if registry.blobs.delete(keys).await.is_err() {
+                for blob in &page {
+                    if let Err(error) = registry.blobs.delete(vec![blob.id.into()]).await {
+                        tracing::error!(object = %blob.id, %error, "garbage cannot be deleted");
+                        stuck.insert(blob.id);
+                        fault = Some(error);
+                    }
+                }
+                page.retain(|blob| !stuck.contains(&blob.id));
             }
             let ids: Vec<BlobId> = page.iter().map(|blob| blob.id).collect();
-            let keys: Vec<BlobKey> = ids.iter().copied().map(BlobKey::Blob).collect();
-            registry.blobs.delete(keys).await.map_err(RegistryError::Blobs)?;
             registry.meta.commit(Batch::of(origin(grant), Write::Forget { ids })).await?;
             for StoredBlob { id, digest, size } in page {
                 self.tell(GcItem::Blob { digest, id, size }).await;
             }
             rest(started).await;
         }
+        fault.map_or(Ok(()), |error| Err(RegistryError::Blobs(error)))
     }
 
     /// Looks for objects that no metadata knows among those that came since the last sweep.
@@ -264,7 +285,7 @@ impl Run<'_> {
         let mut after = registry.meta.setting(SWEPT).await?.and_then(|text| text.parse::<BlobId>().ok());
         let mut swept = after;
         loop {
-            let page = registry.blobs.list(after, STEP).await.map_err(RegistryError::Blobs)?;
+            let page = registry.blobs.list(after, LISTED).await.map_err(RegistryError::Blobs)?;
             let Some((last, _)) = page.last() else { break };
             after = Some(*last);
             let is_settled =

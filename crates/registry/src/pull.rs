@@ -2,7 +2,7 @@
 
 use access::{Action, Grant};
 use blob::{BlobError, BlobRead, BlobStat, ByteRange};
-use meta::{Batch, BlobRecord, ManifestRecord, Write};
+use meta::{Batch, BlobRecord, Effect, ManifestRecord, Write};
 use oci::{Digest, Reference, RepoName};
 
 use crate::{Registry, RegistryError, granted, origin};
@@ -31,11 +31,31 @@ impl Registry {
         if let Some(since) = record.unreferenced_since {
             // Not at each look: a note that is an eighth of the grace old is fresh enough.
             if since < self.meta.now().minus(self.lifetimes.grace / 8) {
-                let write = Write::Renew { repository: repository.clone(), digest: *digest };
-                self.meta.commit(Batch::of(origin(grant), write)).await?;
+                self.renew(grant, repository, digest).await?;
             }
         }
         Ok(record)
+    }
+
+    async fn renew(
+        &self,
+        grant: &Grant,
+        repository: &RepoName,
+        digest: &Digest,
+    ) -> Result<(), RegistryError> {
+        let write = Write::Renew { repository: repository.clone(), digest: *digest };
+        match self.meta.commit(Batch::of(origin(grant), write)).await {
+            // Its grace has ended meanwhile.
+            Ok(committed) if committed.effects == [Effect::Absent] => {
+                Err(RegistryError::BlobUnknown { repository: repository.clone(), digest: *digest })
+            }
+            Ok(_) => Ok(()),
+            // Reading goes on where nothing can be written. No manifest can be pushed then that would need the blob.
+            Err(error) => {
+                tracing::warn!(%repository, %digest, %error, "the grace of an unused blob could not be renewed");
+                Ok(())
+            }
+        }
     }
 
     /// The bytes of a blob, or a part that lies within its size.

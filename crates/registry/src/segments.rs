@@ -116,8 +116,8 @@ impl Registry {
         let count = events.len();
         let mut draft = Draft::new();
         for (at, event) in events.into_iter().enumerate() {
-            let manifest = self.copy_of(&event).await?;
-            draft.push(&Line::new(event, manifest)).map_err(packing)?;
+            let (manifest, blob) = (self.copy_of(&event).await?, self.healed(&event).await?);
+            draft.push(&Line::new(event, manifest, blob)).map_err(packing)?;
             if draft.len() >= ENOUGH {
                 return Ok((draft, at + 1 < count || count == EVENTS));
             }
@@ -137,6 +137,14 @@ impl Registry {
             }
         }
         Ok(Some(ManifestCopy { media_type: record.media_type, bytes: record.bytes, blobs }))
+    }
+
+    /// The object of the blob that an event says was healed.
+    async fn healed(&self, event: &Event) -> Result<Option<BlobCopy>, RegistryError> {
+        match (event.kind, event.digest) {
+            (EventKind::BlobHealed, Some(digest)) => self.object_of(&event.repository, digest).await,
+            _ => Ok(None),
+        }
     }
 
     async fn object_of(

@@ -5,10 +5,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use access::{Action, Grant, Listing};
-use blob::{Open, Stage, Staged, UploadId};
+use blob::{BlobError, Open, Stage, Staged, UploadId};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
-use meta::{Batch, Condition, Effect, MetaError, NewBlob, Write};
+use meta::{Batch, Condition, Effect, MetaError, NewBlob, Visible, Write};
 use oci::{Algorithm, Digest, RepoName};
 
 use crate::error::staging;
@@ -70,10 +70,28 @@ impl Registry {
         let repository = granted(grant, Action::Push)?;
         let staged = upload.stage.commit(digest).await.map_err(|error| staging(error, repository))?;
         let Staged { id, size } = staged;
+        self.look_at_stored(&digest, size).await?;
         let write = Write::Blob { repository: repository.clone(), blob: NewBlob { digest, size, id } };
         // Where this fails the object is an orphan, which the next collection finds.
         self.meta.commit(Batch::of(origin(grant), write)).await?;
         Ok(())
+    }
+
+    /// Where the digest has an object already, that one stays: unless it is broken, which this finds out, and then the
+    /// new one takes its place.
+    async fn look_at_stored(&self, digest: &Digest, size: u64) -> Result<(), RegistryError> {
+        let Some(holder) = self.meta.holder(digest, &Visible::All).await? else { return Ok(()) };
+        let Some(stored) = self.meta.blob(&holder, digest).await? else { return Ok(()) };
+        match self.blobs.stat(stored.id.into()).await {
+            Ok(stat) if stat.size == size => Ok(()),
+            Ok(_) | Err(BlobError::NotFound) => {
+                tracing::error!(%digest, object = %stored.id, "a stored blob is broken; a new push takes its place");
+                let grant = Grant::system("push", Action::Administer, None);
+                self.meta.commit(Batch::of(origin(&grant), Write::Damaged { id: stored.id })).await?;
+                Ok(())
+            }
+            Err(error) => Err(RegistryError::Blobs(error)),
+        }
     }
 
     /// Makes a blob that is stored already a blob of the granted repository, too. `false` where the caller could

@@ -52,13 +52,26 @@ impl Usage {
     }
 }
 
+impl Usage {
+    /// For the next time: what was noted today is not noted again.
+    fn put_back(&self, notes: &[(RepoName, Digest, i64)]) {
+        let waiting = &mut self.notes.lock().unwrap_or_else(PoisonError::into_inner).waiting;
+        waiting.extend_from_slice(&notes[..notes.len().min(BOUND.saturating_sub(waiting.len()))]);
+    }
+}
+
 impl Registry {
     /// Writes the notes of pulls, and folds the deltas of usage. For a job, each minute or so.
     pub async fn tend(&self) -> Result<(), RegistryError> {
         const AT_ONCE: usize = 500;
         let grant = Grant::system("usage", Action::Administer, None);
-        for uses in self.usage.take().chunks(AT_ONCE) {
-            self.meta.commit(Batch::of(origin(&grant), Write::Used { uses: uses.to_vec() })).await?;
+        let notes = self.usage.take();
+        for (at, uses) in notes.chunks(AT_ONCE).enumerate() {
+            let batch = Batch::of(origin(&grant), Write::Used { uses: uses.to_vec() });
+            if let Err(error) = self.meta.commit(batch).await {
+                self.usage.put_back(&notes[at * AT_ONCE..]);
+                return Err(error.into());
+            }
         }
         loop {
             let batch = Batch::of(origin(&grant), Write::FoldUsage { limit: AT_ONCE });

@@ -41,7 +41,7 @@ pub(crate) const BOUNDS: &[Bound] = &[
     bound("cache.blobs", "0", "10000000"),
     bound("cache.open_files", "0", "100000"),
     bound("gc.grace", "0s", "3650d"),
-    bound("gc.orphan_grace", "0s", "3650d"),
+    bound("gc.orphan_grace", "1m", "3650d"),
     bound("uploads.open", "1", "1000000"),
     bound("uploads.expire", "1s", "365d"),
     bound("uploads.max_age", "1s", "365d"),

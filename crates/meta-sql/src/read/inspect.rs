@@ -10,6 +10,9 @@ use super::manifests::record;
 use crate::error::Result;
 use crate::sql::{Db, Value, count};
 
+/// A page of manifests ends with the one that makes it as large as this.
+const PAGE_BYTES: usize = 8 << 20;
+
 /// The most findings of the database that are worth reading.
 const FINDINGS: usize = 100;
 
@@ -50,9 +53,14 @@ pub(crate) fn blob_rows(db: Db<'_>, after: Option<BlobId>, limit: usize) -> Resu
 }
 
 pub(crate) fn manifest_rows(db: Db<'_>, after: i64, limit: usize) -> Result<Vec<ManifestRow>> {
-    db.all(MANIFEST_ROWS, &[after.into(), count(limit)], |row| {
-        Ok(ManifestRow { cursor: row.int(0)?, repository: row.repository(1)?, record: record(&row, 2)? })
-    })
+    let (mut rows, mut bytes) = (Vec::new(), 0);
+    db.each(MANIFEST_ROWS, &[after.into(), count(limit)], |row| {
+        let record = record(&row, 2)?;
+        bytes += record.bytes.len();
+        rows.push(ManifestRow { cursor: row.int(0)?, repository: row.repository(1)?, record });
+        Ok(if bytes < PAGE_BYTES { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+    })?;
+    Ok(rows)
 }
 
 pub(crate) fn missing_blobs(db: Db<'_>, skip: usize, limit: usize) -> Result<Vec<MissingBlob>> {

@@ -49,6 +49,11 @@ pub(super) const DAMAGED: &str =
 const SOUND: &str =
     "UPDATE blob SET damaged_at = NULL WHERE object = ?1 AND state < 2 AND damaged_at IS NOT NULL";
 
+pub(super) const A_HOLDER: &str = "SELECT r.name, b.digest FROM blob b
+    JOIN link l ON l.blob_id = b.id
+    JOIN repository r ON r.id = l.repository_id
+    WHERE b.object = ?1 LIMIT 1";
+
 /// The row of a digest that is live or deletable.
 struct Found {
     id: i64,
@@ -62,7 +67,7 @@ impl Change<'_> {
     pub(super) fn store_blob(&mut self, name: &RepoName, blob: &NewBlob) -> Result<Effect> {
         let repository = self.repository(name)?;
         let (id, object) = match self.find_blob(&blob.digest)? {
-            Some(found) => (found.id, self.settle(&found, blob)?),
+            Some(found) => (found.id, self.settle(name, &found, blob)?),
             None => {
                 let values = [(&blob.digest).into(), size(blob.size).into(), (&blob.id).into()];
                 let id = self.db.insert(INSERT, &values)?;
@@ -77,7 +82,7 @@ impl Change<'_> {
     }
 
     /// Two objects for one digest: the one that is sound stays, the stored one if both are. Gives it.
-    fn settle(&self, found: &Found, new: &NewBlob) -> Result<BlobId> {
+    fn settle(&self, name: &RepoName, found: &Found, new: &NewBlob) -> Result<BlobId> {
         self.revive(found)?;
         let (keep, other) = if found.damaged { (new.id, found.object) } else { (found.object, new.id) };
         if keep == other {
@@ -85,6 +90,7 @@ impl Change<'_> {
         }
         if found.damaged {
             self.db.run(HEAL, &[found.id.into(), (&keep).into()])?;
+            self.append(EventKind::BlobHealed, About::digest(name, &new.digest))?;
         }
         let values = [(&new.digest).into(), size(new.size).into(), (&other).into(), self.now.into()];
         self.db.run(CONDEMN_OBJECT, &values)?;
@@ -130,6 +136,13 @@ impl Change<'_> {
         } else {
             self.db.run(SOUND, &[object.into()])?
         };
+        if changed > 0 && !damaged {
+            let holder =
+                self.db.first(A_HOLDER, &[object.into()], |row| Ok((row.repository(0)?, row.digest(1)?)))?;
+            if let Some((name, digest)) = holder {
+                self.append(EventKind::BlobHealed, About::digest(&name, &digest))?;
+            }
+        }
         Ok(done_if(changed))
     }
 

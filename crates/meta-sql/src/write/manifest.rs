@@ -65,7 +65,7 @@ impl Change<'_> {
     pub(super) fn store_manifest(&mut self, name: &RepoName, manifest: &NewManifest) -> Result<Effect> {
         let repository = self.repository(name)?;
         if let Some(found) = self.find_manifest(repository, &manifest.digest)? {
-            return self.refresh(&found, manifest);
+            return self.refresh(name, &found, manifest);
         }
         let id = self.insert_manifest(repository, manifest)?;
         for (digest, kind) in &manifest.references {
@@ -85,11 +85,14 @@ impl Change<'_> {
     }
 
     /// The same manifest once more: it was used today, and its media type may have been wrong before.
-    fn refresh(&self, found: &Found, manifest: &NewManifest) -> Result<Effect> {
+    fn refresh(&self, name: &RepoName, found: &Found, manifest: &NewManifest) -> Result<Effect> {
         let media_type = manifest.media_type.as_str();
         let day = found.used_day.max(self.now.day());
         if found.media_type != media_type || found.used_day != day {
             self.db.run(REFRESH, &[found.id.into(), media_type.into(), day.into()])?;
+        }
+        if found.media_type != media_type {
+            self.append(EventKind::ManifestPushed, About::digest(name, &manifest.digest))?;
         }
         Ok(Effect::Manifest { created: false })
     }

@@ -25,6 +25,7 @@ pub(crate) const HOT: &[&str] = &[
     blob::RENEW,
     blob::RELEASE,
     blob::DAMAGED,
+    blob::A_HOLDER,
     collect::EXPIRED,
     collect::DELETABLE,
     collect::FORGET,

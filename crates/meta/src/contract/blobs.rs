@@ -8,7 +8,7 @@ use super::{
     Batch, Condition, Effect, HOUR, NewBlob, Origin, RefKind, Subject, Write, digest, image, new_blob,
     new_manifest, repo,
 };
-use crate::{MetaError, Visible};
+use crate::{EventKind, MetaError, Visible};
 
 fn store(repository: &str, blob: NewBlob) -> Write {
     Write::Blob { repository: repo(repository), blob }
@@ -118,6 +118,28 @@ pub async fn a_damaged_blob_is_absent_until_it_is_healed(on: Subject) {
     }
     assert_eq!(on.blob("team/a", bad.digest).await.and_then(|found| found.unreferenced_since), None);
     assert_eq!(on.condemned().await, [bad.id]);
+}
+
+/// Whoever copies metadata must learn of another object of a blob, and that one is sound again.
+pub async fn healing_is_an_event(on: Subject) {
+    let bad = on.store_blob("team/a", "a layer").await;
+    let healed = async || {
+        let mut events = on.events().await;
+        events.retain(|event| event.kind == EventKind::BlobHealed);
+        events.into_iter().map(|event| (event.repository.to_string(), event.digest)).collect::<Vec<_>>()
+    };
+    on.does(Write::Sound { id: bad.id }).await;
+    on.does(store("team/b", new_blob("a layer"))).await;
+    assert_eq!(healed().await, [], "it was not damaged");
+    on.does(Write::Damaged { id: bad.id }).await;
+    on.does(store("team/b", new_blob("a layer"))).await;
+    let expect = ("team/b".to_owned(), Some(bad.digest));
+    assert_eq!(healed().await, std::slice::from_ref(&expect));
+    let good = on.blob("team/a", bad.digest).await.expect("it is healed").id;
+    on.unlink("team/a", bad.digest).await;
+    on.does(Write::Damaged { id: good }).await;
+    on.does(Write::Sound { id: good }).await;
+    assert_eq!(healed().await, [expect.clone(), expect]);
 }
 
 /// A blob is unreferenced until a manifest of its repository needs it.

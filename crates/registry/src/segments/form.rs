@@ -76,6 +76,9 @@ pub(super) struct Line {
     /// Of a manifest that was still there when the segment was written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) manifest: Option<ManifestCopy>,
+    /// Of a blob that was healed, if it still was when the segment was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) blob: Option<BlobCopy>,
 }
 
 /// A manifest with the objects of its blobs.
@@ -97,7 +100,7 @@ pub(super) struct BlobCopy {
 }
 
 impl Line {
-    pub(super) fn new(event: Event, manifest: Option<ManifestCopy>) -> Self {
+    pub(super) fn new(event: Event, manifest: Option<ManifestCopy>, blob: Option<BlobCopy>) -> Self {
         Self {
             position: event.position,
             version: event.version,
@@ -112,6 +115,7 @@ impl Line {
             request: event.origin.request,
             time: event.time.micros(),
             manifest,
+            blob,
         }
     }
 }
@@ -309,7 +313,7 @@ mod tests {
             bytes: Bytes::copy_from_slice(bytes),
             blobs: vec![blob],
         };
-        Line::new(event(position, EventKind::ManifestPushed), Some(manifest))
+        Line::new(event(position, EventKind::ManifestPushed), Some(manifest), Some(blob))
     }
 
     fn packed(lines: &[Line]) -> Bytes {
@@ -329,7 +333,7 @@ mod tests {
     fn events_of_all_kinds_come_back() {
         let mut lines: Vec<Line> = (7..)
             .zip(EventKind::NAMES)
-            .map(|(position, (kind, _))| Line::new(event(position, kind), None))
+            .map(|(position, (kind, _))| Line::new(event(position, kind), None, None))
             .collect();
         let next = 7 + i64::try_from(lines.len()).unwrap();
         lines.push(line(next, b"{}"));

@@ -96,6 +96,9 @@ struct Replay<'a> {
     lost_tags: BTreeMap<(RepoName, Tag), Digest>,
     /// Objects that gave way to others with the same content. They must not be used again.
     spoiled: HashSet<BlobId>,
+    /// The objects of blobs that were damaged and healed, by the last word on each. Those of before may be gone, and
+    /// what was pushed with them came to have these.
+    healed: HashMap<Digest, BlobCopy>,
 }
 
 /// Writes that are not committed, and what they will have changed.
@@ -105,6 +108,14 @@ struct Pending {
     bytes: usize,
     manifests: HashMap<(RepoName, Digest), bool>,
     objects: HashMap<Digest, BlobId>,
+}
+
+/// What restores a blob, and what will be so once that is committed.
+#[derive(Default)]
+struct BlobWrites {
+    writes: Vec<Write>,
+    object: Option<(Digest, BlobId)>,
+    spoiled: Option<BlobId>,
 }
 
 impl Registry {
@@ -128,10 +139,15 @@ impl Registry {
             lost_manifests: BTreeMap::new(),
             lost_tags: BTreeMap::new(),
             spoiled: HashSet::new(),
+            healed: HashMap::new(),
         };
         let links = self.links().await?;
         let next = links.keys().next_back().map_or(0, |last| last + 1);
-        for number in chain(&links) {
+        let numbers = chain(&links);
+        for number in &numbers {
+            replay.find_healed(*number).await?;
+        }
+        for number in numbers {
             replay.segment(number).await?;
         }
         replay.tell_losses().await;
@@ -153,6 +169,20 @@ impl Replay<'_> {
         };
         *count += 1;
         let _nobody_listens = self.report.send(item).await;
+    }
+
+    /// Notes which blobs a segment says were healed. What is wrong with it is told when its events are applied.
+    async fn find_healed(&mut self, number: u64) -> Result<(), RegistryError> {
+        let object = match self.registry.object(BlobKey::Segment(number), None).await {
+            Ok(Ok(object)) => object,
+            Ok(Err(_)) | Err(RegistryError::Blobs(BlobError::NotFound)) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let found = tokio::task::spawn_blocking(move || healed_in(object)).await;
+        self.healed.extend(found.map_err(|error| {
+            RegistryError::Blobs(BlobError::io("reading a segment", io::Error::other(error)))
+        })?);
+        Ok(())
     }
 
     async fn segment(&mut self, number: u64) -> Result<(), RegistryError> {
@@ -209,7 +239,7 @@ impl Replay<'_> {
 
     /// Applies one event; `false` where it lacks what its kind must have.
     async fn event(&mut self, line: Line) -> Result<bool, RegistryError> {
-        let Line { kind, repository, digest, tag, manifest, .. } = line;
+        let Line { kind, repository, digest, tag, manifest, blob, .. } = line;
         match (kind, digest, tag) {
             // It comes into being with its first manifest.
             (EventKind::RepositoryCreated, _, _) => {}
@@ -222,12 +252,22 @@ impl Replay<'_> {
             (EventKind::BlobDeleted, Some(digest), _) => {
                 self.pending.writes.push(Write::Unlink { repository, digest });
             }
+            // Without an object it was damaged once more, or deleted, before it was copied. What nothing needed so far
+            // comes with the manifest that will.
+            (EventKind::BlobHealed, Some(digest), _) => {
+                let known = self.known_object(&digest).await?;
+                if let Some(copy) = blob.filter(|_| known.is_some()) {
+                    let writes = self.blob_writes(&repository, copy).await?;
+                    self.take(writes);
+                }
+            }
             (
                 EventKind::ManifestPushed
                 | EventKind::ManifestDeleted
                 | EventKind::TagSet
                 | EventKind::TagDeleted
-                | EventKind::BlobDeleted,
+                | EventKind::BlobDeleted
+                | EventKind::BlobHealed,
                 ..,
             ) => return Ok(false),
         }
@@ -241,8 +281,9 @@ impl Replay<'_> {
         copy: Option<ManifestCopy>,
     ) -> Result<(), RegistryError> {
         match self.manifest_writes(&repository, digest, copy).await? {
-            Ok((writes, bytes)) => {
-                self.pending.writes.extend(writes);
+            Ok((blobs, write, bytes)) => {
+                blobs.into_iter().for_each(|writes| self.take(writes));
+                self.pending.writes.push(write);
                 self.pending.bytes += bytes;
                 self.lost_manifests.remove(&(repository.clone(), digest));
                 self.pending.manifests.insert((repository, digest), true);
@@ -256,13 +297,21 @@ impl Replay<'_> {
         Ok(())
     }
 
-    /// What restores a manifest, and its size; or why it cannot be restored.
+    /// Makes what restores a blob pending.
+    fn take(&mut self, blob: BlobWrites) {
+        let BlobWrites { writes, object, spoiled } = blob;
+        self.pending.writes.extend(writes);
+        self.pending.objects.extend(object);
+        self.spoiled.extend(spoiled);
+    }
+
+    /// What restores the blobs of a manifest, what restores the manifest, and its size; or why it cannot be restored.
     async fn manifest_writes(
         &mut self,
         repository: &RepoName,
         digest: Digest,
         copy: Option<ManifestCopy>,
-    ) -> Result<Result<(Vec<Write>, usize), String>, RegistryError> {
+    ) -> Result<Result<(Vec<BlobWrites>, Write, usize), String>, RegistryError> {
         let Some(copy) = copy else { return Ok(Err("it was gone before it was copied".into())) };
         if Digest::of(digest.algorithm(), &copy.bytes) != digest {
             return Ok(Err("its copy has another digest".into()));
@@ -271,47 +320,54 @@ impl Replay<'_> {
             Ok(manifest) => manifest,
             Err(error) => return Ok(Err(error.to_string())),
         };
-        let mut writes = Vec::new();
+        let mut blobs = copy.blobs;
+        let known: HashSet<Digest> = blobs.iter().map(|blob| blob.digest).collect();
+        let required = manifest.required_blobs();
+        // One that was damaged when the manifest was copied.
+        let unknown = required.iter().filter(|digest| !known.contains(digest));
+        blobs.extend(unknown.filter_map(|digest| self.healed.get(digest)));
+        let mut restored = Vec::new();
         let mut held = HashSet::new();
-        for blob in copy.blobs {
-            let links = self.blob_writes(repository, blob).await?;
-            if !links.is_empty() {
+        for blob in blobs {
+            let writes = self.blob_writes(repository, blob).await?;
+            if !writes.writes.is_empty() {
                 held.insert(blob.digest);
-                writes.extend(links);
+                restored.push(writes);
             }
         }
-        let missing = manifest.required_blobs().into_iter().filter(|digest| !held.contains(digest));
+        let missing = required.into_iter().filter(|digest| !held.contains(digest));
         let missing: Vec<Digest> = missing.collect();
         if !missing.is_empty() {
             return Ok(Err(format!("the objects of its blobs are gone: {}", crate::error::list(&missing))));
         }
         let bytes = copy.bytes.len();
         let manifest = stored(digest, manifest, copy.bytes);
-        writes.push(Write::Manifest { repository: repository.clone(), manifest });
-        Ok(Ok((writes, bytes)))
+        Ok(Ok((restored, Write::Manifest { repository: repository.clone(), manifest }, bytes)))
     }
 
     /// What links a blob in a repository; nothing where its bytes are not there. Of two objects for one digest
     /// the later counts: the earlier was damaged, or collected.
-    async fn blob_writes(
-        &mut self,
-        repository: &RepoName,
-        copy: BlobCopy,
-    ) -> Result<Vec<Write>, RegistryError> {
-        let BlobCopy { digest, id, size } = copy;
+    async fn blob_writes(&self, repository: &RepoName, copy: BlobCopy) -> Result<BlobWrites, RegistryError> {
+        let digest = copy.digest;
         let known = self.known_object(&digest).await?;
-        if !self.is_there(copy).await? {
-            let link = known.map(|_| Write::Link { repository: repository.clone(), digest });
-            return Ok(link.into_iter().collect());
+        let mut found = None;
+        for copy in std::iter::once(&copy).chain(self.healed.get(&digest)) {
+            if found.is_none() && self.is_there(*copy).await? {
+                found = Some(*copy);
+            }
         }
-        let mut writes = Vec::new();
+        let mut blob = BlobWrites::default();
+        let Some(BlobCopy { id, size, .. }) = found else {
+            blob.writes.extend(known.map(|_| Write::Link { repository: repository.clone(), digest }));
+            return Ok(blob);
+        };
         if let Some(earlier) = known.filter(|earlier| *earlier != id) {
-            writes.push(Write::Damaged { id: earlier });
-            self.spoiled.insert(earlier);
+            blob.writes.push(Write::Damaged { id: earlier });
+            blob.spoiled = Some(earlier);
         }
-        self.pending.objects.insert(digest, id);
-        writes.push(Write::Blob { repository: repository.clone(), blob: NewBlob { digest, size, id } });
-        Ok(writes)
+        blob.object = Some((digest, id));
+        blob.writes.push(Write::Blob { repository: repository.clone(), blob: NewBlob { digest, size, id } });
+        Ok(blob)
     }
 
     /// Whether an object has its size, and was not given up.
@@ -412,6 +468,25 @@ impl Replay<'_> {
         }
         for ((repository, tag), digest) in std::mem::take(&mut self.lost_tags) {
             self.tell(ReplayItem::LostTag { repository, tag, digest }).await;
+        }
+    }
+}
+
+/// The healed blobs that a segment tells of, as far as it can be read.
+fn healed_in(object: Bytes) -> HashMap<Digest, BlobCopy> {
+    let mut healed = HashMap::new();
+    if verify(object.clone()).is_err() {
+        return healed;
+    }
+    let mut reader = Reader::new(object);
+    // The first line is the head, which is none of these.
+    loop {
+        match reader.next::<Line>() {
+            Ok(Some(Line { kind: EventKind::BlobHealed, blob: Some(blob), .. })) => {
+                healed.insert(blob.digest, blob);
+            }
+            Ok(Some(_)) | Err(FormError::Line(_)) => {}
+            Ok(None) | Err(_) => return healed,
         }
     }
 }

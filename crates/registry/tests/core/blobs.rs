@@ -6,7 +6,7 @@ use futures_util::StreamExt;
 use oci::{Algorithm, Digest};
 use registry::RegistryError;
 
-use crate::common::{HOUR, Image, World, assert_refused, to};
+use crate::common::{DAY, HOUR, Image, World, assert_refused, to};
 
 #[tokio::test]
 async fn a_blob_is_read_whole_or_in_part() {
@@ -83,4 +83,33 @@ async fn a_blob_is_deleted_from_one_repository_only() {
     assert_eq!(world.read_blob("team/b", &digest).await.unwrap(), b"content");
     let nowhere = world.delete_blob("team/none", &digest).await;
     assert_refused!(nowhere, RegistryError::BlobUnknown { .. });
+}
+
+/// Nobody had looked at the stored object since it broke: a push must not trust it with the bytes that it brings.
+#[tokio::test]
+async fn a_push_takes_the_place_of_an_object_that_is_broken() {
+    for gone in [true, false] {
+        let world = World::new();
+        let digest = world.push_blob("team/app", "content").await;
+        let broken = world.head_blob("team/app", &digest).await.unwrap();
+        match gone {
+            true => world.remove(broken.into()).await,
+            false => world.replace(broken, "cont").await,
+        }
+        world.push_blob("team/app", "content").await;
+        assert_ne!(world.head_blob("team/app", &digest).await.unwrap(), broken);
+        assert_eq!(world.read_blob("team/app", &digest).await.unwrap(), b"content");
+    }
+}
+
+/// Whoever is told that a blob is there relies on it.
+#[tokio::test]
+async fn a_blob_whose_grace_ends_while_it_is_asked_for_is_not_there() {
+    let world = World::new();
+    let digest = world.push_blob("team/app", "content").await;
+    world.head_blob("team/app", &digest).await.unwrap();
+    world.clock.advance(2 * DAY);
+    // Behind the cache, as if it had been read before.
+    world.commit(meta::Write::ExpireLinks { before: world.meta.now(), limit: 100 }).await;
+    assert_refused!(world.head_blob("team/app", &digest).await, RegistryError::BlobUnknown { .. });
 }

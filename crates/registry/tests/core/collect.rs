@@ -337,3 +337,19 @@ async fn only_who_administers_collects_and_checks() {
         assert_refused!(refused, RegistryError::WrongGrant { needed: Action::Administer, .. });
     }
 }
+
+#[tokio::test]
+async fn an_object_that_cannot_be_deleted_does_not_keep_the_others() {
+    let world = World::new();
+    for number in 0..250 {
+        world.push_blob("team/app", &format!("blob {number}")).await;
+    }
+    let stuck = world.head_blob("team/app", &Digest::sha256(b"blob 7")).await.unwrap();
+    world.blobs.set_stuck(Some(stuck.into()));
+    world.clock.advance(2 * DAY);
+    assert_refused!(world.collect(GcOptions::default()).await, RegistryError::Blobs(_));
+    assert_eq!(world.objects(), 1);
+    world.blobs.set_stuck(None);
+    assert_eq!(world.collected().await.len(), 1);
+    assert_eq!(world.objects(), 0);
+}

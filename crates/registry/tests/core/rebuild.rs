@@ -6,7 +6,7 @@ use access::Action;
 use blob::BlobKey;
 use meta::EventKind;
 use oci::{Algorithm, Digest};
-use registry::{GcOptions, ReferrersRequest, RegistryError, ReplayItem, ReplaySummary};
+use registry::{CheckItem, GcOptions, ReferrersRequest, RegistryError, ReplayItem, ReplaySummary};
 
 use crate::common::{DAY, Deletion, Image, World, assert_refused, index, parse, repo, sees_all, tag, to};
 
@@ -237,6 +237,51 @@ async fn of_two_objects_the_later_one_counts() {
         new.collected().await;
     }
     assert_eq!(new.check(true).await.1, []);
+}
+
+/// The manifest was there all the time, so nothing but the healing tells of the object that it has now.
+#[tokio::test]
+async fn a_manifest_whose_blob_was_healed_is_restored_with_the_new_object() {
+    for collected in [false, true] {
+        let world = World::new();
+        let image = Image::of(&["a layer"]);
+        let layer = Digest::sha256(b"a layer");
+        world.push("team/app", "v1", &image).await;
+        write(&world).await;
+        let damaged = world.head_blob("team/app", &layer).await.unwrap();
+        assert!(world.memory.corrupt(damaged.into()));
+        assert_eq!(world.check(true).await.0.damaged, 1);
+        world.push("team/app", "v1", &image).await;
+        write(&world).await;
+        let healed = world.head_blob("team/app", &layer).await.unwrap();
+        if collected {
+            world.clock.advance(2 * DAY);
+            world.collected().await;
+        }
+        let new = rebuilt(&world).await;
+        assert_eq!(state(&new).await, state(&world).await);
+        assert_eq!(new.head_blob("team/app", &layer).await.unwrap(), healed);
+        new.clock.advance(2 * DAY);
+        new.collected().await;
+        new.assert_pulls("team/app", "v1", &image).await;
+        assert_eq!(new.check(true).await.1, []);
+    }
+}
+
+#[tokio::test]
+async fn a_blob_that_was_damaged_when_it_was_copied_and_is_sound_again_is_restored() {
+    let world = World::new();
+    let image = Image::of(&["a layer"]);
+    let layer = Digest::sha256(b"a layer");
+    world.push("team/app", "v1", &image).await;
+    let id = world.head_blob("team/app", &layer).await.unwrap();
+    world.commit(meta::Write::Damaged { id }).await;
+    write(&world).await;
+    assert!(matches!(world.check(true).await.1.as_slice(), [CheckItem::SoundAgain { .. }]));
+    write(&world).await;
+    let new = rebuilt(&world).await;
+    assert_eq!(state(&new).await, state(&world).await);
+    new.assert_pulls("team/app", "v1", &image).await;
 }
 
 #[tokio::test]

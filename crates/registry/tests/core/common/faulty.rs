@@ -1,7 +1,7 @@
 //! A blob store that stops where a test wants a crash.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use blob::{BlobError, BlobId, BlobKey, BlobRead, BlobStat, BlobStore, ByteRange, Open, Stage, UploadId};
@@ -24,11 +24,17 @@ pub enum Deletion {
 pub struct FaultyBlobs {
     inner: Arc<dyn BlobStore>,
     deletion: AtomicU8,
+    stuck: Mutex<Option<BlobKey>>,
 }
 
 impl FaultyBlobs {
     pub fn new(inner: Arc<dyn BlobStore>) -> Self {
-        Self { inner, deletion: AtomicU8::new(Deletion::Works as u8) }
+        Self { inner, deletion: AtomicU8::new(Deletion::Works as u8), stuck: Mutex::new(None) }
+    }
+
+    /// From now on this object cannot be deleted.
+    pub fn set_stuck(&self, key: Option<BlobKey>) {
+        *self.stuck.lock().expect("no test panics with it") = key;
     }
 
     pub fn set_deletion(&self, deletion: Deletion) {
@@ -55,8 +61,9 @@ impl BlobStore for FaultyBlobs {
 
     fn delete(&self, keys: Vec<BlobKey>) -> BoxFuture<'_, Result<(), BlobError>> {
         let deletion = self.deletion.load(Ordering::SeqCst);
+        let stuck = *self.stuck.lock().expect("no test panics with it");
         Box::pin(async move {
-            if deletion == Deletion::FailsBefore as u8 {
+            if deletion == Deletion::FailsBefore as u8 || keys.iter().any(|key| Some(*key) == stuck) {
                 return Err(failed());
             }
             self.inner.delete(keys).await?;
