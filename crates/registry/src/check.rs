@@ -12,6 +12,9 @@ use crate::{Registry, RegistryError, origin};
 /// How many rows are looked at in one step.
 const STEP: usize = 200;
 
+/// How many missing blobs are asked for at once: each page costs a look at all references.
+const MISSING: usize = 10_000;
+
 /// How many objects are listed at once: each time their folders are read anew.
 const LISTED: usize = 1_000;
 
@@ -235,9 +238,9 @@ impl Run<'_> {
     async fn missing(&mut self) -> Result<(), RegistryError> {
         let mut skip = 0;
         loop {
-            let page = self.registry.meta.missing_blobs(skip, STEP).await?;
+            let page = self.registry.meta.missing_blobs(skip, MISSING).await?;
             skip += page.len();
-            let last = page.len() < STEP;
+            let last = page.len() < MISSING;
             for missing in page {
                 self.tell(CheckItem::MissingBlob {
                     repository: missing.repository,

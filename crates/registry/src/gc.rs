@@ -18,6 +18,9 @@ use crate::{Registry, RegistryError, origin};
 /// How many rows one step takes: a push that comes meanwhile waits for no more than that.
 const STEP: usize = 100;
 
+/// How much a dry run asks for at once: each page costs a look at all that comes before it.
+const PAGE: usize = 5_000;
+
 /// After so many objects that cannot be deleted it is the storage that is at fault, and a run ends.
 const STUCK: usize = 100;
 
@@ -161,7 +164,7 @@ impl Run<'_> {
     async fn foretell(&mut self) -> Result<(), RegistryError> {
         let mut skip = 0;
         loop {
-            let page = self.registry.meta.garbage(self.before, skip, STEP).await?;
+            let page = self.registry.meta.garbage(self.before, skip, PAGE).await?;
             let count = page.len();
             for garbage in page {
                 let item = match garbage {
@@ -172,7 +175,7 @@ impl Run<'_> {
                 };
                 self.tell(item).await;
             }
-            if count < STEP {
+            if count < PAGE {
                 break;
             }
             skip += count;
