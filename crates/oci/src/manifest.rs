@@ -5,7 +5,11 @@
 
 use serde::Deserialize;
 
+use crate::digest::shorten_to;
 use crate::{Annotations, Descriptor, Digest, MediaType, types};
+
+/// The most characters that are told of what is wrong with a document: the reason quotes it.
+const REASON_MAX: usize = 300;
 
 /// Bounds on a manifest that comes from outside.
 #[derive(Clone, Copy, Debug)]
@@ -140,8 +144,8 @@ impl Manifest {
         if depth(bytes) > limits.depth {
             return Err(ManifestError::TooDeep(limits.depth));
         }
-        let fields: Fields =
-            serde_json::from_slice(bytes).map_err(|error| ManifestError::Json(error.to_string()))?;
+        let fields: Fields = serde_json::from_slice(bytes)
+            .map_err(|error| ManifestError::Json(shorten_to(&error.to_string(), REASON_MAX)))?;
         let media_type = settle_media_type(&fields, sent)?;
         let kind = kind_of(&media_type).ok_or_else(|| ManifestError::Unsupported(media_type.clone()))?;
         fields.into_manifest(kind, media_type, limits)
@@ -345,6 +349,14 @@ mod tests {
         assert_eq!(manifest.artifact_type.as_deref(), Some(types::OCI_CONFIG));
         let index = parse(r#"{"schemaVersion":2,"manifests":[]}"#, None).unwrap();
         assert_eq!((index.kind, index.artifact_type), (ManifestKind::Index, None));
+    }
+
+    #[test]
+    fn a_reason_is_short_whatever_it_quotes() {
+        for long in ["x".repeat(1 << 20), "\\n".repeat(1 << 20)] {
+            let reason = parse(&format!(r#"{{"schemaVersion":"{long}"}}"#), None).unwrap_err().to_string();
+            assert!(reason.len() < 400 && !reason.contains('\n'), "{} bytes", reason.len());
+        }
     }
 
     proptest! {
