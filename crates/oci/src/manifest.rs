@@ -3,7 +3,7 @@
 //! The bytes are kept verbatim elsewhere; a [`Manifest`] is what was read out of them. [`children`] is the one
 //! place that knows which media type refers to what.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use crate::digest::shorten_to;
 use crate::{Annotations, Descriptor, Digest, MediaType, types};
@@ -124,11 +124,19 @@ struct Fields {
     media_type: Option<MediaType>,
     artifact_type: Option<String>,
     config: Option<Descriptor>,
+    #[serde(default, deserialize_with = "list")]
     layers: Option<Vec<Descriptor>>,
+    #[serde(default, deserialize_with = "list")]
     blobs: Option<Vec<Descriptor>>,
+    #[serde(default, deserialize_with = "list")]
     manifests: Option<Vec<Descriptor>>,
     subject: Option<Descriptor>,
     annotations: Option<Annotations>,
+}
+
+/// A list that is there. Go writes an empty one as `null`.
+fn list<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Vec<Descriptor>>, D::Error> {
+    Ok(Some(Option::deserialize(field)?.unwrap_or_default()))
 }
 
 impl Manifest {
@@ -329,6 +337,16 @@ mod tests {
         let inside = text.replacen('{', &format!(r#"{{"mediaType":"{}","#, types::OCI_MANIFEST), 1);
         let mismatch = parse(&inside, Some(types::OCI_INDEX));
         assert!(matches!(mismatch, Err(ManifestError::MediaTypeMismatch { .. })));
+    }
+
+    #[test]
+    fn a_list_may_be_null_and_must_be_there() {
+        let config = descriptor(types::OCI_CONFIG, "{}");
+        let children = |text: &str| parse(text, None).map(|manifest| manifest.children.len());
+        assert_eq!(children(&format!(r#"{{"schemaVersion":2,"config":{config},"layers":null}}"#)), Ok(1));
+        assert_eq!(children(r#"{"schemaVersion":2,"manifests":null}"#), Ok(0));
+        assert!(children(&format!(r#"{{"schemaVersion":2,"config":{config}}}"#)).is_err());
+        assert!(parse(r#"{"schemaVersion":2}"#, Some(types::OCI_INDEX)).is_err());
     }
 
     #[test]
