@@ -6,7 +6,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -122,7 +122,7 @@ impl Future for Answer {
             response.body_mut().send_by(active.conn());
         }
         let h2 = this.wire.h2;
-        Poll::Ready(Ok(response.map(|body| WireBody { body, active, h2 })))
+        Poll::Ready(Ok(response.map(|body| WireBody::new(body, active, h2))))
     }
 }
 
@@ -135,11 +135,36 @@ fn panicked() -> Response<Body> {
     response
 }
 
-/// A body that keeps its request counted as running.
+/// The most that hyper is given at once of an HTTP/2 response: so much a client must take in each `write_stall`.
+const PIECE_MAX: usize = 256 << 10;
+
+/// A body that keeps its request counted as running, on HTTP/2 until the client has let all of it be sent.
+///
+/// hyper gives a frame away as soon as the client takes a single byte, and drops a body that has no more. So the last
+/// byte goes by itself: hyper comes for it at once, and drops the body when the client has room for it, too.
 pub(crate) struct WireBody {
     body: Body,
     active: Option<Active>,
     h2: bool,
+    /// What was cut off the body's last frame. Always empty on HTTP/1, where the socket itself tells whether the
+    /// client takes what it gets.
+    rest: Bytes,
+}
+
+impl WireBody {
+    fn new(body: Body, active: Option<Active>, h2: bool) -> WireBody {
+        WireBody { body, active, h2, rest: Bytes::new() }
+    }
+
+    fn next_piece(&mut self) -> Bytes {
+        let ends = self.body.known_len() == Some(0);
+        let len = match self.rest.len() {
+            len if len > PIECE_MAX => PIECE_MAX,
+            len if len > 1 && ends => len - 1,
+            len => len,
+        };
+        self.rest.split_to(len)
+    }
 }
 
 impl http_body::Body for WireBody {
@@ -148,22 +173,29 @@ impl http_body::Body for WireBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let this = &mut *self;
-        // On HTTP/1 the socket itself tells whether the client takes what it gets.
-        let Some(active) = this.active.as_mut().filter(|_| this.h2) else {
+        if !this.h2 {
             return Pin::new(&mut this.body).poll_frame(cx);
-        };
-        active.frame_sent();
-        let polled = Pin::new(&mut this.body).poll_frame(cx);
-        if let Poll::Ready(Some(Ok(_))) = polled {
+        }
+        if let Some(active) = &mut this.active {
+            active.frame_sent();
+        }
+        if this.rest.is_empty() {
+            match ready!(this.body.poll_bytes(cx)) {
+                Some(Ok(bytes)) => this.rest = bytes,
+                end => return Poll::Ready(end.map(|bytes| bytes.map(Frame::data))),
+            }
+        }
+        if let Some(active) = &mut this.active {
             active.frame_given();
         }
-        polled
+        Poll::Ready(Some(Ok(Frame::data(this.next_piece()))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
+    /// Asked before the first frame only.
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
     }

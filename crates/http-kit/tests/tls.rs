@@ -228,3 +228,42 @@ async fn an_http2_client_that_takes_nothing_is_cut_off() {
     let _held = client.send_request(get(&format!("/0/{}", 8 << 20))).await.unwrap();
     drop(tokio::time::timeout(PATIENCE, ended).await.unwrap());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_http2_client_that_takes_one_byte_is_cut_off() {
+    let limits = || Limits { write_stall: std::time::Duration::from_millis(500), ..Limits::default() };
+    let full = handler(|_, _| async { Response::new(Body::full(pattern(1000))) });
+    let stream = handler(|_, _| async {
+        let frames = futures_util::stream::iter([Ok(Bytes::from(pattern(1000)))]);
+        Response::new(Body::stream(frames, Some(1000)))
+    });
+    for handler in [file_server(file_of(&pattern(1000))), full, stream] {
+        let server = Running::start(limits(), handler, None);
+        let io = TokioIo::new(server.connect().await);
+        let (mut client, connection) = http2::Builder::new(TokioExecutor::new())
+            .initial_stream_window_size(1)
+            .handshake(io)
+            .await
+            .unwrap();
+        let ended = tokio::spawn(connection);
+        let _held = client.send_request(get("/0/1000")).await.unwrap();
+        drop(tokio::time::timeout(PATIENCE, ended).await.unwrap());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_in_memory_arrive_whole_over_http2() {
+    let server = Running::start(
+        Limits::default(),
+        handler(|_, request| async move {
+            Response::new(Body::full(pattern(request.uri().path()[1..].parse().unwrap())))
+        }),
+        None,
+    );
+    let mut client = http2_client(server.connect().await).await;
+    for len in [0, 1, 2, 256 << 10, (256 << 10) + 1, 3 << 20] {
+        let response = client.send_request(get(&format!("/{len}"))).await.unwrap();
+        assert_eq!(response.headers()["content-length"], len.to_string());
+        assert!(body_of(response).await == pattern(len), "{len}");
+    }
+}
