@@ -3,6 +3,7 @@
 use crate::blobs::head_equals_get;
 use crate::{image, push_blob, push_image, put_bytes, put_manifest, server};
 use serde_json::{Value, json};
+use std::time::{Duration, Instant};
 use test_kit::image::{Descriptor, INDEX, MANIFEST};
 use test_kit::{sha256, sha512};
 
@@ -224,4 +225,32 @@ fn an_index_may_name_what_is_not_there() {
         "digest": sha256(b"foreign"), "size": 7, "urls": ["https://example.com/layer"],
     });
     put_manifest(&client, "sparse", "v2", &image(json!({"layers": [foreign]}))).expect(201);
+}
+
+#[test]
+fn manifests_that_do_not_end_take_a_bounded_room() {
+    let server = server();
+    let client = server.client();
+    push_image(&client, "room", "v1", "before");
+    // All but the last byte of the largest manifest, 17 times: 68 MiB, and room for 64.
+    let head = "PUT /v2/room/manifests/slow HTTP/1.1\r\nHost: x\r\nContent-Length: 4194304\r\n\r\n";
+    let unfinished = [head.as_bytes(), &vec![b' '; (4 << 20) - 1]].concat();
+    let mut held: Vec<_> = (0..17).filter_map(|_| client.try_raw(&unfinished)).collect();
+    let push =
+        || put_manifest(&client, "room", "v2", &image(json!({"annotations": {"text": "x".repeat(1 << 20)}})));
+    let started = Instant::now();
+    let refused = loop {
+        let answer = push();
+        if answer.status == 429 {
+            break answer;
+        }
+        assert!(started.elapsed() < Duration::from_secs(60), "{answer}");
+    };
+    assert!(!refused.require("retry-after").is_empty());
+    refused.expect_error(429, "TOOMANYREQUESTS");
+    client.get("/v2/room/manifests/v1").expect(200);
+    held.clear();
+    while push().status != 201 {
+        assert!(started.elapsed() < Duration::from_secs(60));
+    }
 }
