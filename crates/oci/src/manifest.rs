@@ -51,6 +51,16 @@ pub enum ManifestError {
         /// In the request.
         sent: MediaType,
     },
+    /// Could be read as a manifest of another kind, too.
+    #[error(
+        "a `{media_type}` must not have the field `{field}`: what it refers to would depend on who reads it"
+    )]
+    Ambiguous {
+        /// As what it was sent.
+        media_type: MediaType,
+        /// The field of another kind of manifest.
+        field: &'static str,
+    },
     /// A media type that is no manifest.
     #[error(
         "`{0}` is not the media type of a manifest that can be stored: use an OCI image manifest or index, or Docker's schema 2"
@@ -161,6 +171,20 @@ impl Manifest {
 }
 
 impl Fields {
+    /// A field with which the same bytes would be a manifest of another kind (the class of CVE-2021-41190): the
+    /// references that were checked would not be those that another reader follows.
+    fn alien(&self, kind: ManifestKind, media_type: &MediaType) -> Option<&'static str> {
+        let config = self.config.is_some().then_some("config");
+        let layers = self.layers.is_some().then_some("layers");
+        let blobs = self.blobs.is_some().then_some("blobs");
+        let manifests = self.manifests.is_some().then_some("manifests");
+        match (kind, media_type.as_str()) {
+            (ManifestKind::Image, types::OCI_ARTIFACT) => manifests.or(config).or(layers),
+            (ManifestKind::Image, _) => manifests.or(blobs),
+            (ManifestKind::Index, _) => config.or(layers).or(blobs),
+        }
+    }
+
     fn into_manifest(
         self,
         kind: ManifestKind,
@@ -171,6 +195,9 @@ impl Fields {
             |field: &str| ManifestError::Json(format!("a `{media_type}` needs the field `{field}`"));
         if media_type.as_str() != types::OCI_ARTIFACT && self.schema_version != Some(2) {
             return Err(ManifestError::Json("`schemaVersion` must be 2".into()));
+        }
+        if let Some(field) = self.alien(kind, &media_type) {
+            return Err(ManifestError::Ambiguous { media_type, field });
         }
         let mut children = Vec::new();
         let mut artifact_type = self.artifact_type;
@@ -347,6 +374,28 @@ mod tests {
         assert_eq!(children(r#"{"schemaVersion":2,"manifests":null}"#), Ok(0));
         assert!(children(&format!(r#"{{"schemaVersion":2,"config":{config}}}"#)).is_err());
         assert!(parse(r#"{"schemaVersion":2}"#, Some(types::OCI_INDEX)).is_err());
+    }
+
+    #[test]
+    fn what_is_two_manifests_at_once_is_refused() {
+        let with = |text: &str, field: &str| text.replacen('{', &format!("{{{field},"), 1);
+        let index = r#"{"schemaVersion":2,"manifests":[]}"#.to_owned();
+        let artifact = r#"{"blobs":[]}"#.to_owned();
+        let config = format!(r#""config":{}"#, descriptor(types::OCI_CONFIG, "{}"));
+        let check = |text: &str, media_type: &str, fields: &[&str]| {
+            assert!(parse(text, Some(media_type)).is_ok(), "{text}");
+            for field in fields {
+                let refused = parse(&with(text, field), Some(media_type));
+                assert!(matches!(refused, Err(ManifestError::Ambiguous { .. })), "{media_type} with {field}");
+            }
+        };
+        for media_type in [types::OCI_MANIFEST, types::DOCKER_MANIFEST] {
+            check(&image("a/b"), media_type, &[r#""manifests":[]"#, r#""manifests":null"#, r#""blobs":[]"#]);
+        }
+        for media_type in [types::OCI_INDEX, types::DOCKER_LIST] {
+            check(&index, media_type, &[&config, r#""layers":[]"#, r#""layers":null"#, r#""blobs":[]"#]);
+        }
+        check(&artifact, types::OCI_ARTIFACT, &[r#""manifests":[]"#, &config, r#""layers":[]"#]);
     }
 
     #[test]
