@@ -42,19 +42,19 @@ impl Registry {
     /// Starts an upload. The bytes are hashed with `algorithm` while they arrive; another digest at the end is
     /// verified by reading them once more.
     pub async fn start_upload(&self, grant: &Grant, algorithm: Algorithm) -> Result<Upload, RegistryError> {
+        if self.space.is_scarce() {
+            return Err(RegistryError::Full);
+        }
         self.open_upload(grant, UploadId::random(), Open::New(algorithm)).await
     }
 
-    /// Takes an upload up again.
+    /// Takes an upload up again: also where there is little room, since it can be ended, too.
     pub async fn resume_upload(&self, grant: &Grant, id: UploadId) -> Result<Upload, RegistryError> {
         self.open_upload(grant, id, Open::Resume).await
     }
 
     async fn open_upload(&self, grant: &Grant, id: UploadId, open: Open) -> Result<Upload, RegistryError> {
         let repository = granted(grant, Action::Push)?.clone();
-        if self.space.is_scarce() {
-            return Err(RegistryError::Full);
-        }
         let stage = self.blobs.stage(id, repository.as_str(), open).await;
         let stage = stage.map_err(|error| staging(error, &repository))?;
         Ok(Upload { id, repository, stage, largest: self.limits.blob, space: Arc::clone(&self.space) })
@@ -160,19 +160,20 @@ impl Upload {
     }
 
     async fn take_in(&mut self, body: &mut BodyStream<'_>) -> Result<(), RegistryError> {
-        let mut looked = self.length();
+        let mut looked = None;
         while let Some(bytes) = body.next().await {
             let bytes = bytes.map_err(RegistryError::Body)?;
             if self.length().saturating_add(bytes.len() as u64) > self.largest {
                 return Err(RegistryError::BlobTooLarge(self.largest));
             }
-            self.stage.append(bytes).await.map_err(|error| staging(error, &self.repository))?;
-            if self.length() - looked >= LOOK {
-                looked = self.length();
+            let length = self.length();
+            if looked.is_none_or(|looked| length - looked >= LOOK) {
                 if self.space.is_scarce() {
                     return Err(RegistryError::Full);
                 }
+                looked = Some(length);
             }
+            self.stage.append(bytes).await.map_err(|error| staging(error, &self.repository))?;
         }
         Ok(())
     }
