@@ -95,7 +95,7 @@ pub(crate) struct Content<'a> {
 }
 
 impl Content<'_> {
-    /// Weighs the conditions and the range of a request.
+    /// Weighs the conditions and the range of a request. A range is defined for GET alone (RFC 9110, 14.2).
     pub(crate) fn select(&self, call: &Call<'_>) -> Result<Selected, WireError> {
         let etag = ETag::strong(self.digest.to_string());
         let validators = Validators { etag: etag.as_ref(), modified: None };
@@ -108,7 +108,7 @@ impl Content<'_> {
                 return Err(WireError::new(StatusCode::PRECONDITION_FAILED, Code::Unknown, message));
             }
         }
-        if !validators.range_applies(call.headers) {
+        if call.is_head() || !validators.range_applies(call.headers) {
             return Ok(Selected::Whole);
         }
         match ByteRange::of(call.headers, self.total) {
