@@ -189,6 +189,8 @@ async fn a_broken_certificate_changes_nothing() {
         assert!(error.contains(folder.path().to_str().unwrap()), "{error}");
         dial(&server, &first, b"h2").await.unwrap();
     }
+    let endless = Tls::load(Path::new("/dev/zero"), &folder.path().join("key.pem")).unwrap_err();
+    assert!(endless.to_string().contains("more than"), "{endless}");
     std::fs::remove_file(&chain).unwrap();
     assert!(tls.reload().unwrap_err().to_string().contains("chain.pem"));
     dial(&server, &first, b"h2").await.unwrap();
