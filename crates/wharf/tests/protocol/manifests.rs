@@ -233,14 +233,15 @@ fn manifests_that_do_not_end_take_a_bounded_room() {
     let server = server();
     let client = server.client();
     push_image(&client, "room", "v1", "before");
-    // All but the last byte of the largest manifest, 17 times: 68 MiB, and room for 64.
+    // All but the last byte of the largest manifest, again and again, until there is no room for another.
     let head = "PUT /v2/room/manifests/slow HTTP/1.1\r\nHost: x\r\nContent-Length: 4194304\r\n\r\n";
     let unfinished = [head.as_bytes(), &vec![b' '; (4 << 20) - 1]].concat();
-    let mut held: Vec<_> = (0..17).filter_map(|_| client.try_raw(&unfinished)).collect();
-    let push =
-        || put_manifest(&client, "room", "v2", &image(json!({"annotations": {"text": "x".repeat(1 << 20)}})));
+    let text = "x".repeat(1 << 20);
+    let push = || put_manifest(&client, "room", "v2", &image(json!({"annotations": {"text": text}})));
+    let mut held: Vec<_> = (0..15).filter_map(|_| client.try_raw(&unfinished)).collect();
     let started = Instant::now();
     let refused = loop {
+        held.extend(client.try_raw(&unfinished));
         let answer = push();
         if answer.status == 429 {
             break answer;
