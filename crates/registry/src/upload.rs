@@ -10,6 +10,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use meta::{Batch, Condition, Effect, MetaError, NewBlob, Write};
 use oci::{Algorithm, Digest, RepoName};
+use tokio::runtime::Handle;
 
 use crate::error::staging;
 use crate::tags::visible;
@@ -74,6 +75,24 @@ impl Registry {
         // Where this fails the object is an orphan, which the next collection finds.
         self.meta.commit(Batch::of(origin(grant), write)).await?;
         Ok(())
+    }
+
+    /// Stores a blob that comes in one body, with `length` bytes where that is known. Nobody learns of an upload that
+    /// could be gone on with, so none is left where this fails, or where the caller stops waiting for it.
+    pub async fn push_blob(
+        &self,
+        grant: &Grant,
+        digest: Digest,
+        length: Option<u64>,
+        body: BodyStream<'_>,
+    ) -> Result<(), RegistryError> {
+        let mut unnamed = Unnamed(None);
+        let upload = unnamed.0.insert(self.start_upload(grant, digest.algorithm()).await?);
+        upload.receive(None, length, body).await?;
+        match unnamed.0.take() {
+            Some(upload) => self.finish_upload(grant, upload, digest).await,
+            None => Ok(()),
+        }
     }
 
     /// Makes a blob that is stored already a blob of the granted repository, too. `false` where the caller could
@@ -187,5 +206,21 @@ impl Upload {
     /// Ends the upload and removes its bytes.
     pub async fn cancel(self) -> Result<(), RegistryError> {
         self.stage.abort().await.map_err(|error| staging(error, &self.repository))
+    }
+}
+
+/// An upload that nobody can go on with: dropping it removes it.
+struct Unnamed(Option<Upload>);
+
+impl Drop for Unnamed {
+    fn drop(&mut self) {
+        // Without a runtime the process is ending: the upload expires.
+        if let (Some(upload), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
+            runtime.spawn(async move {
+                if let Err(error) = upload.cancel().await {
+                    tracing::warn!(%error, "an upload that failed could not be removed; it expires");
+                }
+            });
+        }
     }
 }
