@@ -1,12 +1,12 @@
 //! From a request to a response: the one trait that the edges implement, and the hyper service around it.
 
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, ready};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{self, Context, Poll};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -51,6 +51,8 @@ pub(crate) struct Edge {
     pub(crate) handler: Arc<dyn Handler>,
     pub(crate) conn: Arc<ConnInfo>,
     pub(crate) floor: Floor,
+    /// The most fields of a request head. On HTTP/1 hyper counts them.
+    pub(crate) header_count: usize,
 }
 
 impl Service<Request<Incoming>> for Edge {
@@ -62,6 +64,10 @@ impl Service<Request<Incoming>> for Edge {
         let h2 = request.version() > Version::HTTP_11;
         let wire = Wire { head: request.method() == Method::HEAD, h2, sendfile: !self.conn.tls && !h2 };
         let active = Active::begin(&self.conn);
+        if h2 && request.headers().len() > self.header_count {
+            let answer = Box::pin(ready(plain(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)));
+            return Answer { answer, wire, active: Some(active) };
+        }
         let request = request.map(|incoming| RequestBody::wire(incoming, self.floor, &self.conn));
         let answer = Arc::clone(&self.handler).call(Arc::clone(&self.conn), request);
         Answer { answer, wire, active: Some(active) }
@@ -97,6 +103,12 @@ impl Wire {
         }
         *response.body_mut() = Body::empty();
     }
+}
+
+fn plain(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
 }
 
 fn is_bodiless(status: StatusCode) -> bool {
@@ -180,7 +192,7 @@ impl http_body::Body for WireBody {
             active.frame_sent();
         }
         if this.rest.is_empty() {
-            match ready!(this.body.poll_bytes(cx)) {
+            match task::ready!(this.body.poll_bytes(cx)) {
                 Some(Ok(bytes)) => this.rest = bytes,
                 end => return Poll::Ready(end.map(|bytes| bytes.map(Frame::data))),
             }

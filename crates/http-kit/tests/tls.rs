@@ -269,3 +269,16 @@ async fn bytes_in_memory_arrive_whole_over_http2() {
         assert!(body_of(response).await == pattern(len), "{len}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fields_are_counted_on_http2_too() {
+    let limits = Limits { header_count: 20, ..Limits::default() };
+    let server = Running::start(limits, handler(|_, _| async { Response::new(Body::full("hello")) }), None);
+    let mut client = http2_client(server.connect().await).await;
+    for (fields, status) in [(20, StatusCode::OK), (21, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)] {
+        let request =
+            (0..fields).fold(Request::get("https://localhost/"), |request, _| request.header("a", "b"));
+        let response = client.send_request(request.body(Full::default()).unwrap()).await.unwrap();
+        assert_eq!(response.status(), status, "{fields}");
+    }
+}
