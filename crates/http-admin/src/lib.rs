@@ -94,7 +94,7 @@ impl AdminEdge {
                 StatusCode::CONFLICT,
                 "a server runs on this store: stop it, then rebuild".into(),
             )),
-            _ => Ok(self.rebuild()),
+            _ => Ok(self.rebuild(grant)),
         }
     }
 
@@ -128,13 +128,14 @@ impl AdminEdge {
         streamed(stream)
     }
 
-    fn rebuild(&self) -> Response<Body> {
+    fn rebuild(&self, grant: Grant) -> Response<Body> {
         let (lines, stream) = lines::channel(WAITING);
         let registry = Arc::clone(&self.registry);
         tokio::spawn(async move {
             let (report, items) = tokio::sync::mpsc::channel(WAITING);
             let told = lines.forward(items, lines::replay_item);
-            let (outcome, ()) = join(async { registry.replay_segments(&{ report }).await }, told).await;
+            let (outcome, ()) =
+                join(async { registry.replay_segments(&grant, &{ report }).await }, told).await;
             lines.end(outcome.map(|summary| lines::replay_summary(&summary))).await;
         });
         streamed(stream)
