@@ -28,7 +28,7 @@ mod zerocopy;
 
 pub use body::Body;
 pub use budget::{BodyBudget, BodyShare};
-pub use conditional::{ETag, Precondition, Validators};
+pub use conditional::{ETag, Precondition};
 pub use conn::{ConnInfo, PeerAddr};
 pub use error::Error;
 pub use file_body::FileRange;

@@ -21,7 +21,7 @@ pub enum ByteRange {
 
 impl ByteRange {
     /// What a request asks for of a representation of `total` bytes. Whether `If-Range` lets the range count is
-    /// [`crate::Validators::range_applies`].
+    /// [`crate::ETag::range_applies`].
     pub fn of(headers: &HeaderMap, total: u64) -> ByteRange {
         let mut fields = headers.get_all(header::RANGE).iter();
         match (fields.next(), fields.next()) {
