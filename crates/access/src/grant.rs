@@ -142,13 +142,15 @@ pub fn authorise(
     action: Action,
     repository: Option<&RepoName>,
 ) -> Result<Grant, Denied> {
+    // A policy that changes in between makes the grant look older than it is, and never newer.
+    let epoch = policy.epoch();
     match policy.decide(actor, context, action, repository) {
         Decision::Allow => Ok(Grant {
             actor: actor.clone(),
             context: Arc::clone(context),
             action,
             repository: repository.cloned(),
-            epoch: policy.epoch(),
+            epoch,
         }),
         Decision::Deny => Err(Denied { actor: actor.clone(), action, repository: repository.cloned() }),
     }

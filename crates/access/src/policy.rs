@@ -75,6 +75,7 @@ impl Policy for OpenPolicy {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
 
     use super::*;
     use crate::{authorise, authorise_listing};
@@ -107,6 +108,32 @@ mod tests {
         let denied = authorise(&OwnProject, &ann, &context, Action::Push, Some(&theirs)).unwrap_err();
         assert_eq!(denied.to_string(), "ann may not push to bob/app");
         assert!(authorise_listing(&OwnProject, &ann, &context).is_err());
+    }
+
+    /// Is changed while it decides.
+    #[derive(Default)]
+    struct Changing(AtomicU64);
+
+    impl Policy for Changing {
+        fn decide(&self, _: &Actor, _: &Context, _: Action, _: Option<&RepoName>) -> Decision {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            Decision::Allow
+        }
+
+        fn visibility(&self, _: &Actor) -> Visibility {
+            Visibility::All
+        }
+
+        fn epoch(&self) -> u64 {
+            self.0.load(Ordering::SeqCst)
+        }
+    }
+
+    #[test]
+    fn a_grant_is_never_newer_than_its_policy() {
+        let context = Arc::new(Context::default());
+        let grant = authorise(&Changing::default(), &Actor::Anonymous, &context, Action::Pull, None).unwrap();
+        assert_eq!(grant.epoch(), 0);
     }
 
     #[test]

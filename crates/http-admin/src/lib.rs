@@ -21,13 +21,17 @@ use futures_util::future::{BoxFuture, join};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_kit::{Body, ConnInfo, Handler, RequestBody};
-use registry::{CheckOptions, GcOptions, Registry};
+use registry::{CheckOptions, GcOptions, Registry, RegistryError};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
 
 /// The longest request, in bytes.
 const REQUEST_MAX: u64 = 64 << 10;
+
+/// The media type of an answer: a JSON document on each line.
+const LINES: &str = "application/x-ndjson";
 
 /// How many lines may wait for a slow reader before the work waits, too.
 const WAITING: usize = 256;
@@ -94,51 +98,62 @@ impl AdminEdge {
                 StatusCode::CONFLICT,
                 "a server runs on this store: stop it, then rebuild".into(),
             )),
-            _ => Ok(self.rebuild()),
+            _ => Ok(self.rebuild(grant)),
         }
     }
 
-    /// The work goes on where the client goes away.
     fn gc(&self, grant: Grant, request: GcRequest) -> Response<Body> {
-        let (lines, stream) = lines::channel(WAITING);
         let registry = Arc::clone(&self.registry);
         let options =
             GcOptions { grace: request.grace_seconds.map(Duration::from_secs), dry_run: request.dry_run };
-        tokio::spawn(async move {
-            let (report, items) = tokio::sync::mpsc::channel(WAITING);
-            let told = lines.forward(items, lines::gc_item);
-            let (outcome, ()) =
-                join(async { registry.collect(&grant, options, &{ report }).await }, told).await;
-            lines.end(outcome.map(|summary| lines::gc_summary(&summary, options.dry_run))).await;
-        });
-        streamed(stream)
+        let summary = move |summary| lines::gc_summary(&summary, options.dry_run);
+        told(
+            lines::gc_item,
+            summary,
+            |report| async move { registry.collect(&grant, options, &{ report }).await },
+        )
     }
 
     fn check(&self, grant: Grant, request: CheckRequest) -> Response<Body> {
-        let (lines, stream) = lines::channel(WAITING);
         let registry = Arc::clone(&self.registry);
         let options = CheckOptions { read: request.read };
-        tokio::spawn(async move {
-            let (report, items) = tokio::sync::mpsc::channel(WAITING);
-            let told = lines.forward(items, lines::check_item);
-            let (outcome, ()) =
-                join(async { registry.check(&grant, options, &{ report }).await }, told).await;
-            lines.end(outcome.map(|summary| lines::check_summary(&summary))).await;
-        });
-        streamed(stream)
+        let summary = |summary| lines::check_summary(&summary);
+        told(lines::check_item, summary, |report| async move {
+            registry.check(&grant, options, &{ report }).await
+        })
     }
 
-    fn rebuild(&self) -> Response<Body> {
-        let (lines, stream) = lines::channel(WAITING);
+    fn rebuild(&self, grant: Grant) -> Response<Body> {
         let registry = Arc::clone(&self.registry);
-        tokio::spawn(async move {
-            let (report, items) = tokio::sync::mpsc::channel(WAITING);
-            let told = lines.forward(items, lines::replay_item);
-            let (outcome, ()) = join(async { registry.replay_segments(&{ report }).await }, told).await;
-            lines.end(outcome.map(|summary| lines::replay_summary(&summary))).await;
-        });
-        streamed(stream)
+        let summary = |summary| lines::replay_summary(&summary);
+        told(lines::replay_item, summary, |report| async move {
+            registry.replay_segments(&grant, &{ report }).await
+        })
     }
+}
+
+/// Begins some work and tells of it line by line: each item that it reports, and how it ends. The work goes on where
+/// the client goes away.
+fn told<Item, Summary, Work>(
+    item: fn(Item) -> Value,
+    summary: impl FnOnce(Summary) -> Value + Send + 'static,
+    work: impl FnOnce(mpsc::Sender<Item>) -> Work,
+) -> Response<Body>
+where
+    Item: Send + 'static,
+    Summary: Send + 'static,
+    Work: Future<Output = Result<Summary, RegistryError>> + Send + 'static,
+{
+    let (lines, stream) = lines::channel(WAITING);
+    let (report, items) = mpsc::channel(WAITING);
+    let work = work(report);
+    tokio::spawn(async move {
+        let (outcome, ()) = join(work, lines.forward(items, item)).await;
+        lines.end(outcome.map(summary)).await;
+    });
+    let mut response = Response::new(Body::stream(stream.map(Ok), None));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(LINES));
+    response
 }
 
 impl Handler for AdminEdge {
@@ -160,16 +175,10 @@ fn parse<T: DeserializeOwned + Default>(body: &Bytes) -> Result<T, Refusal> {
         .map_err(|error| Refusal(StatusCode::BAD_REQUEST, format!("the request cannot be read: {error}")))
 }
 
-fn streamed(stream: lines::Lines) -> Response<Body> {
-    let mut response = Response::new(Body::stream(stream.map(Ok), None));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
-    response
-}
-
 fn refused(Refusal(status, message): Refusal) -> Response<Body> {
     let line = format!("{}\n", json!({"type": "error", "message": message}));
     let mut response = Response::new(Body::full(line));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(LINES));
     response
 }

@@ -68,14 +68,9 @@ impl Body {
             Kind::Stream { left, .. } => *left,
         }
     }
-}
 
-impl http_body::Body for Body {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        let next = match &mut self.0 {
+    pub(crate) fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        Poll::Ready(match &mut self.0 {
             Kind::Empty => None,
             Kind::Full(bytes) => {
                 let bytes = std::mem::take(bytes);
@@ -87,8 +82,16 @@ impl http_body::Body for Body {
                 let next = ready!(stream.poll_next_unpin(cx));
                 check_promise(next, left)
             }
-        };
-        Poll::Ready(next.map(|bytes| bytes.map(Frame::data)))
+        })
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        self.poll_bytes(cx).map(|next| next.map(|bytes| bytes.map(Frame::data)))
     }
 
     /// A stream of known length is asked once more after its last byte, to catch one that yields too much.

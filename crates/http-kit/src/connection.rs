@@ -90,7 +90,8 @@ impl Serving {
 
     fn edge(&self, conn: &Arc<ConnInfo>) -> Edge {
         let floor = Floor { rate: self.limits.body_rate, window: self.limits.body_window };
-        Edge { handler: Arc::clone(&self.handler), conn: Arc::clone(conn), floor }
+        let header_count = self.limits.header_count;
+        Edge { handler: Arc::clone(&self.handler), conn: Arc::clone(conn), floor, header_count }
     }
 
     async fn drive(

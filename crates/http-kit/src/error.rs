@@ -43,6 +43,9 @@ pub enum Error {
         /// The most that is taken.
         limit: u64,
     },
+    /// The bodies that are received have all the room that there is for them.
+    #[error("the server is receiving as many bytes as it has room for: try again later")]
+    BodiesTooMany,
     /// A request body came slower than the lowest rate.
     #[error(
         "the request body came slower than {rate} bytes a second; send it again over a faster connection"

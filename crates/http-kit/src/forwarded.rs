@@ -11,13 +11,10 @@ use http::{HeaderMap, HeaderName, header};
 use crate::conn::{ConnInfo, PeerAddr};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 
 /// A chain of proxies longer than this is taken for an attack on our time.
 const HOPS_MAX: usize = 32;
-const HOST_MAX: usize = 255;
 const PREFIX_MAX: usize = 256;
 
 /// A network: an address and how many of its bits count.
@@ -85,78 +82,44 @@ impl TrustedProxies {
 pub struct Forwarded<'a> {
     /// The client's address; none for a process on a unix socket that names none.
     pub client: Option<IpAddr>,
-    /// Whether the client's own connection is encrypted.
-    pub https: bool,
-    /// The host that the client asked for, with its port where it gave one.
-    pub host: Option<&'a str>,
     /// The path under which the proxy shows us: empty, or like `/registry`, without a slash at its end.
     pub prefix: &'a str,
 }
 
 impl<'a> Forwarded<'a> {
     /// Reads the fields of a request, as far as they can be trusted.
+    ///
+    /// `Forwarded` counts only where there is no `X-Forwarded-For`: a proxy that writes the one passes on what its
+    /// client sent as the other.
     pub fn of(conn: &ConnInfo, headers: &'a HeaderMap, trusted: &TrustedProxies) -> Forwarded<'a> {
-        let host = text(headers, &header::HOST).filter(|host| is_host(host));
-        let direct = Forwarded { client: conn.peer.ip(), https: conn.tls, host, prefix: "" };
+        let mut seen = Forwarded { client: conn.peer.ip(), prefix: "" };
         let believed = match conn.peer {
             PeerAddr::Tcp(addr) => trusted.contains(addr.ip()),
             PeerAddr::Unix { .. } => true,
         };
         if !believed {
-            return direct;
+            return seen;
         }
-        let mut seen = if headers.contains_key(header::FORWARDED) {
-            direct.by_rfc7239(headers, trusted)
+        if headers.contains_key(X_FORWARDED_FOR) {
+            seen.walk(items(headers, &X_FORWARDED_FOR).map(parse_node), trusted);
         } else {
-            direct.by_x_fields(headers, trusted)
-        };
+            let elements = items(headers, &header::FORWARDED);
+            seen.walk(elements.map(|element| parse_node(parameter(element, "for")?)), trusted);
+        }
         seen.prefix = text(headers, &X_FORWARDED_PREFIX).map_or("", clean_prefix);
         seen
     }
 
-    fn by_x_fields(mut self, headers: &'a HeaderMap, trusted: &TrustedProxies) -> Forwarded<'a> {
-        let hops = self.walk(items(headers, &X_FORWARDED_FOR).map(parse_node), trusted);
-        if let Some(proto) = at_hop(headers, &X_FORWARDED_PROTO, hops) {
-            self.https = proto.eq_ignore_ascii_case("https");
-        }
-        if let Some(host) = at_hop(headers, &X_FORWARDED_HOST, hops).filter(|host| is_host(host)) {
-            self.host = Some(host);
-        }
-        self
-    }
-
-    fn by_rfc7239(mut self, headers: &'a HeaderMap, trusted: &TrustedProxies) -> Forwarded<'a> {
-        let nodes = items(headers, &header::FORWARDED).map(|element| parse_node(parameter(element, "for")?));
-        let hops = self.walk(nodes, trusted);
-        let Some(element) = at_hop(headers, &header::FORWARDED, hops) else { return self };
-        if let Some(proto) = parameter(element, "proto") {
-            self.https = proto.eq_ignore_ascii_case("https");
-        }
-        if let Some(host) = parameter(element, "host").filter(|host| is_host(host)) {
-            self.host = Some(host);
-        }
-        self
-    }
-
-    /// Goes from proxy to proxy towards the client, and returns how many steps it could go. `nodes` come nearest
-    /// first.
-    fn walk(&mut self, nodes: impl Iterator<Item = Option<IpAddr>>, trusted: &TrustedProxies) -> usize {
-        let mut hops = 0;
+    /// Goes from proxy to proxy towards the client. `nodes` come nearest first.
+    fn walk(&mut self, nodes: impl Iterator<Item = Option<IpAddr>>, trusted: &TrustedProxies) {
         for node in nodes.take(HOPS_MAX) {
             let Some(ip) = node else { break };
-            hops += 1;
             self.client = Some(ip);
             if !trusted.contains(ip) {
                 break;
             }
         }
-        hops
     }
-}
-
-/// What the proxy at the client's end wrote: fields grow by one item at each proxy, unless a proxy replaced them.
-fn at_hop<'a>(headers: &'a HeaderMap, name: &HeaderName, hops: usize) -> Option<&'a str> {
-    items(headers, name).take(hops.max(1)).last()
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
@@ -184,11 +147,6 @@ fn parse_node(node: &str) -> Option<IpAddr> {
     Some(IpAddr::to_canonical(&ip))
 }
 
-fn is_host(host: &str) -> bool {
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
-    !host.is_empty() && host.len() <= HOST_MAX && host.bytes().all(fits)
-}
-
 /// Only a plain path: it ends up in links and Locations, where `//host` or `..` would lead elsewhere.
 fn clean_prefix(prefix: &str) -> &str {
     let path = prefix.trim_end_matches('/');
@@ -213,14 +171,13 @@ mod tests {
 
     fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
-        headers.insert(header::HOST, HeaderValue::from_static("inner:5000"));
         for (name, value) in fields {
             headers.append(*name, HeaderValue::from_str(value).unwrap());
         }
         headers
     }
 
-    /// `expect` is "client scheme host prefix".
+    /// `expect` is "client prefix".
     #[track_caller]
     fn check(peer: &str, fields: &[(&'static str, &str)], expect: &str) {
         let conn = match peer {
@@ -233,62 +190,50 @@ mod tests {
         );
         let seen = Forwarded::of(&conn, &headers, &trusted);
         let client = seen.client.map_or("none".into(), |ip| ip.to_string());
-        let scheme = if seen.https { "https" } else { "http" };
-        let found = format!("{client} {scheme} {} {}", seen.host.unwrap_or("none"), seen.prefix);
-        assert_eq!(found.trim_end(), expect, "{peer} {fields:?}");
+        assert_eq!(format!("{client} {}", seen.prefix).trim_end(), expect, "{peer} {fields:?}");
     }
 
     #[test]
     fn nothing_counts_from_a_stranger() {
         let lies = [
             ("x-forwarded-for", "1.1.1.1"),
-            ("x-forwarded-proto", "https"),
-            ("x-forwarded-host", "evil"),
             ("x-forwarded-prefix", "/evil"),
             ("forwarded", "for=1.1.1.1;proto=https;host=evil"),
         ];
-        check(DIRECT, &lies, "203.0.113.9 http inner:5000");
+        check(DIRECT, &lies, DIRECT);
     }
 
     #[test]
     fn x_fields() {
-        check("127.0.0.1", &[], "127.0.0.1 http inner:5000");
-        let one = [
-            ("x-forwarded-for", "1.1.1.1"),
-            ("x-forwarded-proto", "https"),
-            ("x-forwarded-host", "r.io:8443"),
-        ];
-        check("127.0.0.1", &one, "1.1.1.1 https r.io:8443");
-        check("::1", &one, "1.1.1.1 https r.io:8443");
-        check("unix", &one, "1.1.1.1 https r.io:8443");
-        check("unix", &[], "none http inner:5000");
-        let spoofed = [("x-forwarded-for", "6.6.6.6, 1.1.1.1")];
-        check("127.0.0.1", &spoofed, "1.1.1.1 http inner:5000");
-        let chain =
-            [("x-forwarded-for", "6.6.6.6, 1.1.1.1, 10.0.0.7"), ("x-forwarded-proto", "http, https, http")];
-        check("127.0.0.1", &chain, "1.1.1.1 https inner:5000");
+        check("127.0.0.1", &[], "127.0.0.1");
+        let one = [("x-forwarded-for", "1.1.1.1"), ("x-forwarded-prefix", "/registry/")];
+        check("127.0.0.1", &one, "1.1.1.1 /registry");
+        check("::1", &one, "1.1.1.1 /registry");
+        check("unix", &one, "1.1.1.1 /registry");
+        check("unix", &[], "none");
+        check("127.0.0.1", &[("x-forwarded-for", "6.6.6.6, 1.1.1.1")], "1.1.1.1");
+        check("127.0.0.1", &[("x-forwarded-for", "6.6.6.6, 1.1.1.1, 10.0.0.7")], "1.1.1.1");
         let lines = [("x-forwarded-for", "1.1.1.1"), ("x-forwarded-for", "10.0.0.7")];
-        check("127.0.0.1", &lines, "1.1.1.1 http inner:5000");
-        check("127.0.0.1", &[("x-forwarded-for", "1.1.1.1, nonsense")], "127.0.0.1 http inner:5000");
-        check("127.0.0.1", &[("x-forwarded-for", "[2001:db8::1]:99")], "2001:db8::1 http inner:5000");
-        check(
-            "127.0.0.1",
-            &[("x-forwarded-host", "a b"), ("x-forwarded-proto", "")],
-            "127.0.0.1 http inner:5000",
-        );
+        check("127.0.0.1", &lines, "1.1.1.1");
+        check("127.0.0.1", &[("x-forwarded-for", "1.1.1.1, nonsense")], "127.0.0.1");
+        check("127.0.0.1", &[("x-forwarded-for", "[2001:db8::1]:99")], "2001:db8::1");
     }
 
     #[test]
     fn rfc7239() {
-        let one = [("forwarded", "for=\"[2001:db8::1]:4711\";Proto=https ;host=\"r.io\"")];
-        check("127.0.0.1", &one, "2001:db8::1 https r.io");
-        let chain = [(
-            "forwarded",
-            "for=6.6.6.6;host=evil, for=1.1.1.1;proto=https;host=r.io, for=10.0.0.7;host=mid",
-        )];
-        check("127.0.0.1", &chain, "1.1.1.1 https r.io");
-        check("127.0.0.1", &[("forwarded", "for=unknown;proto=https")], "127.0.0.1 https inner:5000");
-        check("127.0.0.1", &[("forwarded", ";;=,")], "127.0.0.1 http inner:5000");
+        let one = [("forwarded", "proto=https ;For=\"[2001:db8::1]:4711\";host=\"r.io\"")];
+        check("127.0.0.1", &one, "2001:db8::1");
+        let chain = [("forwarded", "for=6.6.6.6;host=evil, for=1.1.1.1;proto=https, for=10.0.0.7;host=mid")];
+        check("127.0.0.1", &chain, "1.1.1.1");
+        check("127.0.0.1", &[("forwarded", "for=unknown;proto=https")], "127.0.0.1");
+        check("127.0.0.1", &[("forwarded", ";;=,")], "127.0.0.1");
+    }
+
+    #[test]
+    fn what_a_client_sends_through_its_proxy_does_not_hide_what_the_proxy_says() {
+        let both = [("forwarded", "for=6.6.6.6"), ("x-forwarded-for", "1.1.1.1")];
+        check("127.0.0.1", &both, "1.1.1.1");
+        check("127.0.0.1", &[("forwarded", "for=6.6.6.6"), ("x-forwarded-for", "")], "127.0.0.1");
     }
 
     #[test]
@@ -333,7 +278,6 @@ mod tests {
             let fields = headers(&[("forwarded", &field), ("x-forwarded-for", &field), ("x-forwarded-prefix", &field)]);
             let conn = ConnInfo::new(PeerAddr::Unix { uid: 0 }, false);
             let seen = Forwarded::of(&conn, &fields, &TrustedProxies::default());
-            prop_assert!(seen.host.is_some_and(is_host));
             prop_assert!(seen.prefix.is_empty() || (seen.prefix.starts_with('/') && !seen.prefix.ends_with('/')));
         }
     }

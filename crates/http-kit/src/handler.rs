@@ -1,12 +1,12 @@
 //! From a request to a response: the one trait that the edges implement, and the hyper service around it.
 
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, ready};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{self, Context, Poll};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -51,6 +51,8 @@ pub(crate) struct Edge {
     pub(crate) handler: Arc<dyn Handler>,
     pub(crate) conn: Arc<ConnInfo>,
     pub(crate) floor: Floor,
+    /// The most fields of a request head. On HTTP/1 hyper counts them.
+    pub(crate) header_count: usize,
 }
 
 impl Service<Request<Incoming>> for Edge {
@@ -62,6 +64,10 @@ impl Service<Request<Incoming>> for Edge {
         let h2 = request.version() > Version::HTTP_11;
         let wire = Wire { head: request.method() == Method::HEAD, h2, sendfile: !self.conn.tls && !h2 };
         let active = Active::begin(&self.conn);
+        if h2 && request.headers().len() > self.header_count {
+            let answer = Box::pin(ready(plain(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)));
+            return Answer { answer, wire, active: Some(active) };
+        }
         let request = request.map(|incoming| RequestBody::wire(incoming, self.floor, &self.conn));
         let answer = Arc::clone(&self.handler).call(Arc::clone(&self.conn), request);
         Answer { answer, wire, active: Some(active) }
@@ -99,6 +105,12 @@ impl Wire {
     }
 }
 
+fn plain(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
+}
+
 fn is_bodiless(status: StatusCode) -> bool {
     status.is_informational() || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED
 }
@@ -122,7 +134,7 @@ impl Future for Answer {
             response.body_mut().send_by(active.conn());
         }
         let h2 = this.wire.h2;
-        Poll::Ready(Ok(response.map(|body| WireBody { body, active, h2 })))
+        Poll::Ready(Ok(response.map(|body| WireBody::new(body, active, h2))))
     }
 }
 
@@ -135,11 +147,36 @@ fn panicked() -> Response<Body> {
     response
 }
 
-/// A body that keeps its request counted as running.
+/// The most that hyper is given at once of an HTTP/2 response: so much a client must take in each `write_stall`.
+const PIECE_MAX: usize = 256 << 10;
+
+/// A body that keeps its request counted as running, on HTTP/2 until the client has let all of it be sent.
+///
+/// hyper gives a frame away as soon as the client takes a single byte, and drops a body that has no more. So the last
+/// byte goes by itself: hyper comes for it at once, and drops the body when the client has room for it, too.
 pub(crate) struct WireBody {
     body: Body,
     active: Option<Active>,
     h2: bool,
+    /// What was cut off the body's last frame. Always empty on HTTP/1, where the socket itself tells whether the
+    /// client takes what it gets.
+    rest: Bytes,
+}
+
+impl WireBody {
+    fn new(body: Body, active: Option<Active>, h2: bool) -> WireBody {
+        WireBody { body, active, h2, rest: Bytes::new() }
+    }
+
+    fn next_piece(&mut self) -> Bytes {
+        let ends = self.body.known_len() == Some(0);
+        let len = match self.rest.len() {
+            len if len > PIECE_MAX => PIECE_MAX,
+            len if len > 1 && ends => len - 1,
+            len => len,
+        };
+        self.rest.split_to(len)
+    }
 }
 
 impl http_body::Body for WireBody {
@@ -148,22 +185,29 @@ impl http_body::Body for WireBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let this = &mut *self;
-        // On HTTP/1 the socket itself tells whether the client takes what it gets.
-        let Some(active) = this.active.as_mut().filter(|_| this.h2) else {
+        if !this.h2 {
             return Pin::new(&mut this.body).poll_frame(cx);
-        };
-        active.frame_sent();
-        let polled = Pin::new(&mut this.body).poll_frame(cx);
-        if let Poll::Ready(Some(Ok(_))) = polled {
+        }
+        if let Some(active) = &mut this.active {
+            active.frame_sent();
+        }
+        if this.rest.is_empty() {
+            match task::ready!(this.body.poll_bytes(cx)) {
+                Some(Ok(bytes)) => this.rest = bytes,
+                end => return Poll::Ready(end.map(|bytes| bytes.map(Frame::data))),
+            }
+        }
+        if let Some(active) = &mut this.active {
             active.frame_given();
         }
-        polled
+        Poll::Ready(Some(Ok(Frame::data(this.next_piece()))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
+    /// Asked before the first frame only.
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
     }

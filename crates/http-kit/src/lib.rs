@@ -6,6 +6,7 @@
 //! that is possible and is read where it is not.
 
 mod body;
+mod budget;
 mod conditional;
 mod conn;
 mod connection;
@@ -26,7 +27,8 @@ mod watch;
 mod zerocopy;
 
 pub use body::Body;
-pub use conditional::{ETag, Precondition, Validators};
+pub use budget::{BodyBudget, BodyShare};
+pub use conditional::{ETag, Precondition};
 pub use conn::{ConnInfo, PeerAddr};
 pub use error::Error;
 pub use file_body::FileRange;

@@ -10,7 +10,7 @@ pub struct Limits {
     /// For the TLS handshake and the first bytes, and then for each request head from its first byte to its last.
     /// Beyond it the connection is closed. Default 30 s.
     pub header_time: Duration,
-    /// Size of a request head in bytes, at most 400 KiB; beyond it 431. Default 64 KiB: tokens can be long.
+    /// Size of a request head in bytes, at most 384 KiB; beyond it 431. Default 64 KiB: tokens can be long.
     pub header_bytes: usize,
     /// Fields in a request head; beyond it 431. Default 100.
     pub header_count: usize,
@@ -32,8 +32,9 @@ pub struct Limits {
     pub drain: Duration,
     /// Requests at once on one HTTP/2 connection; beyond it the stream is refused. Default 128.
     pub h2_streams: u32,
-    /// Streams reset by the client before they were answered; beyond it the connection is closed (it is how "rapid
-    /// reset" floods look). Default 20.
+    /// Streams that the client reset before we had taken them up; beyond it the connection is closed (a "rapid reset"
+    /// flood comes faster than anybody takes it up). Those reset later count no more: what ran for them has been dropped.
+    /// Default 20.
     pub h2_resets: usize,
     /// What one HTTP/2 stream may send ahead of our reading, below 2 GiB. Default 1 MiB.
     pub h2_stream_window: u32,

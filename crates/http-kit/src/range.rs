@@ -21,7 +21,7 @@ pub enum ByteRange {
 
 impl ByteRange {
     /// What a request asks for of a representation of `total` bytes. Whether `If-Range` lets the range count is
-    /// [`crate::Validators::range_applies`].
+    /// [`crate::ETag::range_applies`].
     pub fn of(headers: &HeaderMap, total: u64) -> ByteRange {
         let mut fields = headers.get_all(header::RANGE).iter();
         match (fields.next(), fields.next()) {
@@ -95,7 +95,8 @@ fn suffix(count: u64, total: u64) -> ByteRange {
 
 fn between(first: u64, last: u64, total: u64) -> ByteRange {
     if first >= total {
-        return ByteRange::Unsatisfiable;
+        // Clients that always ask for what follows the bytes they have ask so of what is empty.
+        return if (first, total) == (0, 0) { ByteRange::Whole } else { ByteRange::Unsatisfiable };
     }
     ByteRange::Part { offset: first, len: last.min(total - 1) - first + 1 }
 }
@@ -125,7 +126,9 @@ mod tests {
         check("bytes=10-", 10, Unsatisfiable);
         check("bytes=99999999999999999999999-", 10, Unsatisfiable);
         check("bytes=-0", 10, Unsatisfiable);
-        check("bytes=0-", 0, Unsatisfiable);
+        check("bytes=0-", 0, Whole);
+        check("bytes=0-9", 0, Whole);
+        check("bytes=1-", 0, Unsatisfiable);
         check("bytes=-1", 0, Whole);
         check("bytes=5-2", 10, Unsatisfiable);
         check("bytes=0-1,3-4", 10, Whole);

@@ -15,6 +15,7 @@ use http_body::{Body as _, Frame};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
+use crate::budget::{BodyBudget, BodyShare};
 use crate::conn::ConnInfo;
 use crate::error::Error;
 
@@ -65,19 +66,27 @@ impl RequestBody {
     }
 
     /// The whole body, when it has at most `limit` bytes. An announced length beyond it fails before any is read.
-    pub async fn read_all(mut self, limit: u64) -> Result<Bytes, Error> {
+    pub async fn read_all(self, limit: u64) -> Result<Bytes, Error> {
+        self.read_within(limit, &mut BodyBudget::new(limit).share()).await
+    }
+
+    /// The same, with room for each frame taken from a budget as it arrives. The share must be kept as long as the
+    /// bytes are.
+    pub async fn read_within(mut self, limit: u64, share: &mut BodyShare<'_>) -> Result<Bytes, Error> {
         let announced = self.announced_len().unwrap_or(0);
         if announced > limit {
             return Err(Error::BodyTooLarge { limit });
         }
         let Some(first) = self.next().await.transpose()? else { return Ok(Bytes::new()) };
         let mut seen = check_total(first.len() as u64, limit)?;
+        share.grow(first.len())?;
         let Some(second) = self.next().await.transpose()? else { return Ok(first) };
         let mut whole = BytesMut::with_capacity(announced.min(RESERVE_MAX).max(seen) as usize);
         whole.extend_from_slice(&first);
         let mut next = Some(second);
         while let Some(frame) = next {
             seen = check_total(seen + frame.len() as u64, limit)?;
+            share.grow(frame.len())?;
             whole.extend_from_slice(&frame);
             next = self.next().await.transpose()?;
         }

@@ -4,6 +4,8 @@
 //! used changes nothing; the old certificate stays, and the log names the file.
 
 use std::fmt;
+use std::fs::File;
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -139,11 +141,15 @@ fn read_pair(chain: &Path, key: &Path, provider: &CryptoProvider) -> Result<Cert
 }
 
 fn read_pem(path: &Path) -> Result<Vec<u8>, Error> {
-    let len = std::fs::metadata(path).map_err(|error| wrong(path, error))?.len();
-    if len > PEM_MAX {
-        return Err(wrong(path, format_args!("it has {len} bytes, more than any certificate or key")));
+    let mut pem = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(PEM_MAX + 1).read_to_end(&mut pem));
+    match read {
+        Ok(_) if pem.len() as u64 > PEM_MAX => {
+            Err(wrong(path, format_args!("it has more than {PEM_MAX} bytes, and so no certificate or key")))
+        }
+        Ok(_) => Ok(pem),
+        Err(error) => Err(wrong(path, error)),
     }
-    std::fs::read(path).map_err(|error| wrong(path, error))
 }
 
 fn wrong(path: &Path, reason: impl fmt::Display) -> Error {

@@ -39,6 +39,18 @@ async fn a_flood_of_headers_is_refused() {
 }
 
 #[tokio::test]
+async fn the_largest_head_that_can_be_allowed_is_taken() {
+    let largest = 384 << 10;
+    let server = Running::start(Limits { header_bytes: largest, ..Limits::default() }, hello(), None);
+    for (size, status) in [(largest - 100, "200"), (largest + 100, "431")] {
+        let mut stream = server.connect().await;
+        send(&mut stream, &format!("GET / HTTP/1.1\r\nhost: x\r\na: {}\r\n\r\n", "x".repeat(size))).await;
+        let head = receive_head(&mut stream).await;
+        assert!(head.starts_with(&format!("HTTP/1.1 {status}")), "{head}");
+    }
+}
+
+#[tokio::test]
 async fn a_header_that_never_ends_is_cut_off() {
     let server = Running::start(Limits { header_time: SHORT, ..Limits::default() }, hello(), None);
     for start in ["", "P", "GET / HTTP/1.1\r\nhost: x\r\n", "PRI * HTTP/2.0\r\n\r\n"] {

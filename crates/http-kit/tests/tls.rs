@@ -189,6 +189,8 @@ async fn a_broken_certificate_changes_nothing() {
         assert!(error.contains(folder.path().to_str().unwrap()), "{error}");
         dial(&server, &first, b"h2").await.unwrap();
     }
+    let endless = Tls::load(Path::new("/dev/zero"), &folder.path().join("key.pem")).unwrap_err();
+    assert!(endless.to_string().contains("more than"), "{endless}");
     std::fs::remove_file(&chain).unwrap();
     assert!(tls.reload().unwrap_err().to_string().contains("chain.pem"));
     dial(&server, &first, b"h2").await.unwrap();
@@ -227,4 +229,56 @@ async fn an_http2_client_that_takes_nothing_is_cut_off() {
     // The response is held and never read, so its window stays full.
     let _held = client.send_request(get(&format!("/0/{}", 8 << 20))).await.unwrap();
     drop(tokio::time::timeout(PATIENCE, ended).await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_http2_client_that_takes_one_byte_is_cut_off() {
+    let limits = || Limits { write_stall: std::time::Duration::from_millis(500), ..Limits::default() };
+    let full = handler(|_, _| async { Response::new(Body::full(pattern(1000))) });
+    let stream = handler(|_, _| async {
+        let frames = futures_util::stream::iter([Ok(Bytes::from(pattern(1000)))]);
+        Response::new(Body::stream(frames, Some(1000)))
+    });
+    for handler in [file_server(file_of(&pattern(1000))), full, stream] {
+        let server = Running::start(limits(), handler, None);
+        let io = TokioIo::new(server.connect().await);
+        let (mut client, connection) = http2::Builder::new(TokioExecutor::new())
+            .initial_stream_window_size(1)
+            .handshake(io)
+            .await
+            .unwrap();
+        let ended = tokio::spawn(connection);
+        let _held = client.send_request(get("/0/1000")).await.unwrap();
+        drop(tokio::time::timeout(PATIENCE, ended).await.unwrap());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_in_memory_arrive_whole_over_http2() {
+    let server = Running::start(
+        Limits::default(),
+        handler(|_, request| async move {
+            Response::new(Body::full(pattern(request.uri().path()[1..].parse().unwrap())))
+        }),
+        None,
+    );
+    let mut client = http2_client(server.connect().await).await;
+    for len in [0, 1, 2, 256 << 10, (256 << 10) + 1, 3 << 20] {
+        let response = client.send_request(get(&format!("/{len}"))).await.unwrap();
+        assert_eq!(response.headers()["content-length"], len.to_string());
+        assert!(body_of(response).await == pattern(len), "{len}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fields_are_counted_on_http2_too() {
+    let limits = Limits { header_count: 20, ..Limits::default() };
+    let server = Running::start(limits, handler(|_, _| async { Response::new(Body::full("hello")) }), None);
+    let mut client = http2_client(server.connect().await).await;
+    for (fields, status) in [(20, StatusCode::OK), (21, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)] {
+        let request =
+            (0..fields).fold(Request::get("https://localhost/"), |request, _| request.header("a", "b"));
+        let response = client.send_request(request.body(Full::default()).unwrap()).await.unwrap();
+        assert_eq!(response.status(), status, "{fields}");
+    }
 }

@@ -7,7 +7,9 @@ use access::{Action, Actor, Context, Grant, Listing, Policy, authorise, authoris
 use futures_util::future::BoxFuture;
 use http::header::{ACCEPT_ENCODING, ALLOW, HeaderValue, USER_AGENT, VIA};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
-use http_kit::{Body, ConnInfo, Forwarded, Handler, RequestBody, RequestId, TrustedProxies, X_REQUEST_ID};
+use http_kit::{
+    Body, BodyBudget, ConnInfo, Forwarded, Handler, RequestBody, RequestId, TrustedProxies, X_REQUEST_ID,
+};
 use oci::RepoName;
 use registry::Registry;
 
@@ -17,6 +19,9 @@ use crate::{blobs, lists, manifests, uploads};
 
 /// The most characters of a `User-Agent` that are remembered.
 const AGENT_MAX: usize = 200;
+
+/// How many bytes the manifests that are being received may have together, however many clients send them.
+const BODIES_MAX: u64 = 64 << 20;
 
 /// One request that was answered.
 #[derive(Clone, Copy, Debug)]
@@ -41,12 +46,15 @@ pub struct OciEdge {
     policy: Arc<dyn Policy>,
     proxies: TrustedProxies,
     observer: Arc<dyn Observe>,
+    bodies: BodyBudget,
 }
 
 /// One request, taken apart.
 pub(crate) struct Call<'a> {
     pub(crate) registry: &'a Registry,
     pub(crate) policy: &'a dyn Policy,
+    /// For bodies that are collected in memory.
+    pub(crate) bodies: &'a BodyBudget,
     pub(crate) actor: Actor,
     pub(crate) context: Arc<Context>,
     pub(crate) method: &'a Method,
@@ -79,7 +87,7 @@ impl OciEdge {
         proxies: TrustedProxies,
         observer: Arc<dyn Observe>,
     ) -> Self {
-        Self { registry, policy, proxies, observer }
+        Self { registry, policy, proxies, observer, bodies: BodyBudget::new(BODIES_MAX) }
     }
 
     async fn answer(&self, conn: &ConnInfo, request: Request<RequestBody>) -> Response<Body> {
@@ -90,6 +98,7 @@ impl OciEdge {
         let call = Call {
             registry: &self.registry,
             policy: &*self.policy,
+            bodies: &self.bodies,
             actor: Actor::Anonymous,
             context: Arc::new(Context {
                 address: forwarded.client,

@@ -5,7 +5,6 @@
 use std::borrow::Cow;
 use std::str::FromStr;
 
-use access::Action;
 use blob::UploadId;
 use http::Method;
 use oci::{Algorithm, Digest, DigestError, NameError, Reference, RepoName, Tag};
@@ -212,27 +211,6 @@ impl Endpoint {
             return referrers(method, name.parse()?, last.parse()?, &query);
         }
         Err(RouteError::NotFound)
-    }
-
-    /// What a caller must be allowed to do, and where. `None` for what needs no more than being let in.
-    pub const fn permission(&self) -> Option<(Action, Option<&RepoName>)> {
-        match self {
-            Self::Version => None,
-            Self::Catalog { .. } => Some((Action::Catalog, None)),
-            Self::Tags { repository, .. }
-            | Self::GetManifest { repository, .. }
-            | Self::GetBlob { repository, .. }
-            | Self::Referrers { repository, .. } => Some((Action::Pull, Some(repository))),
-            Self::PutManifest { repository, .. }
-            | Self::StartUpload { repository, .. }
-            | Self::UploadStatus { repository, .. }
-            | Self::UploadChunk { repository, .. }
-            | Self::FinishUpload { repository, .. }
-            | Self::CancelUpload { repository, .. } => Some((Action::Push, Some(repository))),
-            Self::DeleteManifest { repository, .. } | Self::DeleteBlob { repository, .. } => {
-                Some((Action::Delete, Some(repository)))
-            }
-        }
     }
 
     /// A short name for metrics and logs.

@@ -189,6 +189,7 @@ fn translate_manifest(error: &ManifestError) -> (StatusCode, Code) {
         | ManifestError::TooManyReferences(_)
         | ManifestError::Json(_)
         | ManifestError::MediaTypeMismatch { .. }
+        | ManifestError::Ambiguous { .. }
         | ManifestError::Unsupported(_)
         | ManifestError::NoMediaType => (StatusCode::BAD_REQUEST, Code::ManifestInvalid),
     }

@@ -97,24 +97,14 @@ pub(crate) async fn referrers(
     let next = found.entries.last().filter(|_| found.more).map(|descriptor| descriptor.digest.to_string());
     let index = Index { schema_version: 2, media_type: types::OCI_INDEX, manifests: found.entries };
     let mut response = reply::json(call, types::OCI_INDEX, &index)?;
+    let mut query = Vec::new();
     if let Some(artifact_type) = &request.artifact_type {
         response.headers_mut().insert(OCI_FILTERS_APPLIED, HeaderValue::from_static("artifactType"));
-        if let Some(next) = &next {
-            let query = [("artifactType", artifact_type.as_str()), ("last", next)];
-            reply::set_next(
-                response.headers_mut(),
-                call,
-                &format!("{repository}/referrers/{subject}"),
-                &query,
-            );
-        }
-    } else if let Some(next) = &next {
-        reply::set_next(
-            response.headers_mut(),
-            call,
-            &format!("{repository}/referrers/{subject}"),
-            &[("last", next)],
-        );
+        query.push(("artifactType", artifact_type.as_str()));
+    }
+    if let Some(next) = &next {
+        query.push(("last", next));
+        reply::set_next(response.headers_mut(), call, &format!("{repository}/referrers/{subject}"), &query);
     }
     Ok(response)
 }

@@ -45,7 +45,8 @@ pub(crate) async fn put(
     let grant = call.grant(Action::Push, repository)?;
     let media_type = media_type(call)?;
     let limit = call.registry.limits().manifest.size as u64;
-    let bytes = body.read_all(limit).await.map_err(unread)?;
+    let mut share = call.bodies.share();
+    let bytes = body.read_within(limit, &mut share).await.map_err(unread)?;
     let pushed = call.registry.push_manifest(&grant, reference, tags, media_type.as_ref(), bytes).await?;
     let mut response = created(call, repository, reference, &pushed);
     if media_type.is_some_and(|media_type| media_type.as_str() == types::OCI_ARTIFACT) {
@@ -100,6 +101,7 @@ fn media_type(call: &Call<'_>) -> Result<Option<MediaType>, WireError> {
 fn unread(error: Error) -> WireError {
     let (status, code) = match &error {
         Error::BodyTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, Code::SizeInvalid),
+        Error::BodiesTooMany => (StatusCode::TOO_MANY_REQUESTS, Code::TooManyRequests),
         Error::BodyTooSlow { .. } => (StatusCode::REQUEST_TIMEOUT, Code::ManifestInvalid),
         _ => (StatusCode::BAD_REQUEST, Code::ManifestInvalid),
     };

@@ -5,7 +5,7 @@ use http::header::{
     HeaderName, HeaderValue, LINK, LOCATION,
 };
 use http::{HeaderMap, Response, StatusCode};
-use http_kit::{Body, ByteRange, ETag, Precondition, Validators};
+use http_kit::{Body, ByteRange, ETag, Precondition};
 use oci::{Digest, RepoName};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
@@ -95,11 +95,11 @@ pub(crate) struct Content<'a> {
 }
 
 impl Content<'_> {
-    /// Weighs the conditions and the range of a request.
+    /// Weighs the conditions and the range of a request. A range is defined for GET alone (RFC 9110, 14.2).
     pub(crate) fn select(&self, call: &Call<'_>) -> Result<Selected, WireError> {
-        let etag = ETag::strong(self.digest.to_string());
-        let validators = Validators { etag: etag.as_ref(), modified: None };
-        match validators.check(call.method, call.headers) {
+        let digest = self.digest.to_string();
+        let etag = ETag(&digest);
+        match etag.check(call.headers) {
             Precondition::Met => {}
             Precondition::NotModified => return Ok(Selected::NotModified),
             Precondition::Failed => {
@@ -108,7 +108,7 @@ impl Content<'_> {
                 return Err(WireError::new(StatusCode::PRECONDITION_FAILED, Code::Unknown, message));
             }
         }
-        if !validators.range_applies(call.headers) {
+        if call.is_head() || !etag.range_applies(call.headers) {
             return Ok(Selected::Whole);
         }
         match ByteRange::of(call.headers, self.total) {

@@ -5,7 +5,8 @@ use std::pin::pin;
 
 use access::{Action, Grant};
 use blob::UploadId;
-use futures_util::StreamExt;
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
 use http::header::{CONTENT_RANGE, RANGE};
 use http::{HeaderMap, Response, StatusCode};
 use http_kit::{Body, Error, RequestBody};
@@ -27,13 +28,8 @@ pub(crate) async fn start(
     match start {
         Start::Session(algorithm) => open(call, &grant, repository, algorithm).await,
         Start::Whole(digest) => {
-            let mut upload = call.registry.start_upload(&grant, digest.algorithm()).await?;
-            if let Err(error) = receive(&mut upload, None, None, body).await {
-                // Nobody knows its address, so nobody could go on with it.
-                upload.cancel().await?;
-                return Err(error.into());
-            }
-            call.registry.finish_upload(&grant, upload, digest).await?;
+            let announced = body.announced_len();
+            call.registry.push_blob(&grant, digest, announced, pin!(frames(body))).await?;
             Ok(created(call, repository, &digest))
         }
         Start::Mount { digest, from } => {
@@ -152,8 +148,11 @@ async fn receive(
     body: RequestBody,
 ) -> Result<(), RegistryError> {
     let announced = body.announced_len();
-    let bytes = pin!(body.map(|frame| frame.map_err(io_error)));
-    upload.receive(start, length.or(announced), bytes).await
+    upload.receive(start, length.or(announced), pin!(frames(body))).await
+}
+
+fn frames(body: RequestBody) -> impl Stream<Item = io::Result<Bytes>> + Send {
+    body.map(|frame| frame.map_err(io_error))
 }
 
 /// A client that was too slow is told apart from one that went away.

@@ -223,8 +223,14 @@ const fn nibble(digit: u8) -> Option<u8> {
 
 /// Outside text in an error message: bounded, and without control characters.
 pub(crate) fn shorten(text: &str) -> String {
-    let clean: String = text.chars().take(80).map(|c| if c.is_control() { '?' } else { c }).collect();
-    if text.chars().count() > 80 { format!("{clean}...") } else { clean }
+    shorten_to(text, 80)
+}
+
+/// The same with at most so many characters.
+pub(crate) fn shorten_to(text: &str, most: usize) -> String {
+    let mut chars = text.chars();
+    let clean: String = chars.by_ref().take(most).map(|c| if c.is_control() { '?' } else { c }).collect();
+    if chars.next().is_some() { format!("{clean}...") } else { clean }
 }
 
 #[cfg(test)]

@@ -3,9 +3,13 @@
 //! The bytes are kept verbatim elsewhere; a [`Manifest`] is what was read out of them. [`children`] is the one
 //! place that knows which media type refers to what.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
+use crate::digest::shorten_to;
 use crate::{Annotations, Descriptor, Digest, MediaType, types};
+
+/// The most characters that are told of what is wrong with a document: the reason quotes it.
+const REASON_MAX: usize = 300;
 
 /// Bounds on a manifest that comes from outside.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +50,16 @@ pub enum ManifestError {
         inside: MediaType,
         /// In the request.
         sent: MediaType,
+    },
+    /// Could be read as a manifest of another kind, too.
+    #[error(
+        "a `{media_type}` must not have the field `{field}`: what it refers to would depend on who reads it"
+    )]
+    Ambiguous {
+        /// As what it was sent.
+        media_type: MediaType,
+        /// The field of another kind of manifest.
+        field: &'static str,
     },
     /// A media type that is no manifest.
     #[error(
@@ -120,11 +134,19 @@ struct Fields {
     media_type: Option<MediaType>,
     artifact_type: Option<String>,
     config: Option<Descriptor>,
+    #[serde(default, deserialize_with = "list")]
     layers: Option<Vec<Descriptor>>,
+    #[serde(default, deserialize_with = "list")]
     blobs: Option<Vec<Descriptor>>,
+    #[serde(default, deserialize_with = "list")]
     manifests: Option<Vec<Descriptor>>,
     subject: Option<Descriptor>,
     annotations: Option<Annotations>,
+}
+
+/// A list that is there. Go writes an empty one as `null`.
+fn list<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Vec<Descriptor>>, D::Error> {
+    Ok(Some(Option::deserialize(field)?.unwrap_or_default()))
 }
 
 impl Manifest {
@@ -140,8 +162,8 @@ impl Manifest {
         if depth(bytes) > limits.depth {
             return Err(ManifestError::TooDeep(limits.depth));
         }
-        let fields: Fields =
-            serde_json::from_slice(bytes).map_err(|error| ManifestError::Json(error.to_string()))?;
+        let fields: Fields = serde_json::from_slice(bytes)
+            .map_err(|error| ManifestError::Json(shorten_to(&error.to_string(), REASON_MAX)))?;
         let media_type = settle_media_type(&fields, sent)?;
         let kind = kind_of(&media_type).ok_or_else(|| ManifestError::Unsupported(media_type.clone()))?;
         fields.into_manifest(kind, media_type, limits)
@@ -149,6 +171,20 @@ impl Manifest {
 }
 
 impl Fields {
+    /// A field with which the same bytes would be a manifest of another kind (the class of CVE-2021-41190): the
+    /// references that were checked would not be those that another reader follows.
+    fn alien(&self, kind: ManifestKind, media_type: &MediaType) -> Option<&'static str> {
+        let config = self.config.is_some().then_some("config");
+        let layers = self.layers.is_some().then_some("layers");
+        let blobs = self.blobs.is_some().then_some("blobs");
+        let manifests = self.manifests.is_some().then_some("manifests");
+        match (kind, media_type.as_str()) {
+            (ManifestKind::Image, types::OCI_ARTIFACT) => manifests.or(config).or(layers),
+            (ManifestKind::Image, _) => manifests.or(blobs),
+            (ManifestKind::Index, _) => config.or(layers).or(blobs),
+        }
+    }
+
     fn into_manifest(
         self,
         kind: ManifestKind,
@@ -159,6 +195,9 @@ impl Fields {
             |field: &str| ManifestError::Json(format!("a `{media_type}` needs the field `{field}`"));
         if media_type.as_str() != types::OCI_ARTIFACT && self.schema_version != Some(2) {
             return Err(ManifestError::Json("`schemaVersion` must be 2".into()));
+        }
+        if let Some(field) = self.alien(kind, &media_type) {
+            return Err(ManifestError::Ambiguous { media_type, field });
         }
         let mut children = Vec::new();
         let mut artifact_type = self.artifact_type;
@@ -328,6 +367,38 @@ mod tests {
     }
 
     #[test]
+    fn a_list_may_be_null_and_must_be_there() {
+        let config = descriptor(types::OCI_CONFIG, "{}");
+        let children = |text: &str| parse(text, None).map(|manifest| manifest.children.len());
+        assert_eq!(children(&format!(r#"{{"schemaVersion":2,"config":{config},"layers":null}}"#)), Ok(1));
+        assert_eq!(children(r#"{"schemaVersion":2,"manifests":null}"#), Ok(0));
+        assert!(children(&format!(r#"{{"schemaVersion":2,"config":{config}}}"#)).is_err());
+        assert!(parse(r#"{"schemaVersion":2}"#, Some(types::OCI_INDEX)).is_err());
+    }
+
+    #[test]
+    fn what_is_two_manifests_at_once_is_refused() {
+        let with = |text: &str, field: &str| text.replacen('{', &format!("{{{field},"), 1);
+        let index = r#"{"schemaVersion":2,"manifests":[]}"#.to_owned();
+        let artifact = r#"{"blobs":[]}"#.to_owned();
+        let config = format!(r#""config":{}"#, descriptor(types::OCI_CONFIG, "{}"));
+        let check = |text: &str, media_type: &str, fields: &[&str]| {
+            assert!(parse(text, Some(media_type)).is_ok(), "{text}");
+            for field in fields {
+                let refused = parse(&with(text, field), Some(media_type));
+                assert!(matches!(refused, Err(ManifestError::Ambiguous { .. })), "{media_type} with {field}");
+            }
+        };
+        for media_type in [types::OCI_MANIFEST, types::DOCKER_MANIFEST] {
+            check(&image("a/b"), media_type, &[r#""manifests":[]"#, r#""manifests":null"#, r#""blobs":[]"#]);
+        }
+        for media_type in [types::OCI_INDEX, types::DOCKER_LIST] {
+            check(&index, media_type, &[&config, r#""layers":[]"#, r#""layers":null"#, r#""blobs":[]"#]);
+        }
+        check(&artifact, types::OCI_ARTIFACT, &[r#""manifests":[]"#, &config, r#""layers":[]"#]);
+    }
+
+    #[test]
     fn bad_documents_are_refused() {
         let check = |text: &str| assert!(parse(text, Some(types::OCI_MANIFEST)).is_err(), "{text}");
         let image = image("a/b");
@@ -345,6 +416,14 @@ mod tests {
         assert_eq!(manifest.artifact_type.as_deref(), Some(types::OCI_CONFIG));
         let index = parse(r#"{"schemaVersion":2,"manifests":[]}"#, None).unwrap();
         assert_eq!((index.kind, index.artifact_type), (ManifestKind::Index, None));
+    }
+
+    #[test]
+    fn a_reason_is_short_whatever_it_quotes() {
+        for long in ["x".repeat(1 << 20), "\\n".repeat(1 << 20)] {
+            let reason = parse(&format!(r#"{{"schemaVersion":"{long}"}}"#), None).unwrap_err().to_string();
+            assert!(reason.len() < 400 && !reason.contains('\n'), "{} bytes", reason.len());
+        }
     }
 
     proptest! {

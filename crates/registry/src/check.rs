@@ -1,13 +1,13 @@
 //! Checking: does storage hold what metadata says, and the other way round?
 
-use access::{Action, Grant};
+use access::Grant;
 use blob::{BlobError, BlobId, BlobRead, BlobStat};
 use futures_util::StreamExt;
 use meta::{Batch, BlobRow, Effect, ManifestRow, Write};
 use oci::{Digest, RepoName, Verifier};
 
 use crate::gc::Report;
-use crate::{Registry, RegistryError, origin};
+use crate::{Registry, RegistryError, administering, origin};
 
 /// How many rows are looked at in one step.
 const STEP: usize = 200;
@@ -120,9 +120,7 @@ impl Registry {
         options: CheckOptions,
         report: &Report<CheckItem>,
     ) -> Result<CheckSummary, RegistryError> {
-        if grant.action() != Action::Administer {
-            return Err(RegistryError::WrongGrant { needed: Action::Administer, given: grant.action() });
-        }
+        administering(grant)?;
         let mut run = Run { registry: self, grant, summary: CheckSummary::default(), report };
         for message in self.meta.self_check().await? {
             run.tell(CheckItem::Metadata { message }).await;

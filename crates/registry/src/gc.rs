@@ -8,12 +8,12 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use access::{Action, Grant};
+use access::Grant;
 use blob::{BlobId, BlobKey, BlobStat};
 use meta::{Batch, Effect, Garbage, StoredBlob, Timestamp, Write};
 use oci::{Digest, RepoName};
 
-use crate::{Registry, RegistryError, origin};
+use crate::{Registry, RegistryError, administering, origin};
 
 /// How many rows one step takes: a push that comes meanwhile waits for no more than that.
 const STEP: usize = 100;
@@ -111,9 +111,7 @@ impl Registry {
         options: GcOptions,
         report: &Report<GcItem>,
     ) -> Result<GcSummary, RegistryError> {
-        if grant.action() != Action::Administer {
-            return Err(RegistryError::WrongGrant { needed: Action::Administer, given: grant.action() });
-        }
+        administering(grant)?;
         let _one_at_a_time = self.collecting.try_lock().map_err(|_| RegistryError::Collecting)?;
         // Without metadata every object would be an orphan.
         if self.is_metadata_lost().await? {

@@ -147,6 +147,14 @@ fn granted(grant: &Grant, action: Action) -> Result<&RepoName, RegistryError> {
     repository.ok_or(RegistryError::WrongGrant { needed: action, given: grant.action() })
 }
 
+/// Whether a grant is for running the registry.
+fn administering(grant: &Grant) -> Result<(), RegistryError> {
+    match grant.action() {
+        Action::Administer => Ok(()),
+        given => Err(RegistryError::WrongGrant { needed: Action::Administer, given }),
+    }
+}
+
 /// Who stands behind a grant, as events remember it.
 fn origin(grant: &Grant) -> Origin {
     let context = grant.context();

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use meta::{Batch, Condition, Effect, MetaError, NewBlob, Visible, Write};
 use oci::{Algorithm, Digest, RepoName};
+use tokio::runtime::Handle;
 
 use crate::error::staging;
 use crate::tags::visible;
@@ -42,19 +43,19 @@ impl Registry {
     /// Starts an upload. The bytes are hashed with `algorithm` while they arrive; another digest at the end is
     /// verified by reading them once more.
     pub async fn start_upload(&self, grant: &Grant, algorithm: Algorithm) -> Result<Upload, RegistryError> {
+        if self.space.is_scarce() {
+            return Err(RegistryError::Full);
+        }
         self.open_upload(grant, UploadId::random(), Open::New(algorithm)).await
     }
 
-    /// Takes an upload up again.
+    /// Takes an upload up again: also where there is little room, since it can be ended, too.
     pub async fn resume_upload(&self, grant: &Grant, id: UploadId) -> Result<Upload, RegistryError> {
         self.open_upload(grant, id, Open::Resume).await
     }
 
     async fn open_upload(&self, grant: &Grant, id: UploadId, open: Open) -> Result<Upload, RegistryError> {
         let repository = granted(grant, Action::Push)?.clone();
-        if self.space.is_scarce() {
-            return Err(RegistryError::Full);
-        }
         let stage = self.blobs.stage(id, repository.as_str(), open).await;
         let stage = stage.map_err(|error| staging(error, &repository))?;
         Ok(Upload { id, repository, stage, largest: self.limits.blob, space: Arc::clone(&self.space) })
@@ -91,6 +92,24 @@ impl Registry {
                 Ok(())
             }
             Err(error) => Err(RegistryError::Blobs(error)),
+        }
+    }
+
+    /// Stores a blob that comes in one body, with `length` bytes where that is known. Nobody learns of an upload that
+    /// could be gone on with, so none is left where this fails, or where the caller stops waiting for it.
+    pub async fn push_blob(
+        &self,
+        grant: &Grant,
+        digest: Digest,
+        length: Option<u64>,
+        body: BodyStream<'_>,
+    ) -> Result<(), RegistryError> {
+        let mut unnamed = Unnamed(None);
+        let upload = unnamed.0.insert(self.start_upload(grant, digest.algorithm()).await?);
+        upload.receive(None, length, body).await?;
+        match unnamed.0.take() {
+            Some(upload) => self.finish_upload(grant, upload, digest).await,
+            None => Ok(()),
         }
     }
 
@@ -178,19 +197,20 @@ impl Upload {
     }
 
     async fn take_in(&mut self, body: &mut BodyStream<'_>) -> Result<(), RegistryError> {
-        let mut looked = self.length();
+        let mut looked = None;
         while let Some(bytes) = body.next().await {
             let bytes = bytes.map_err(RegistryError::Body)?;
             if self.length().saturating_add(bytes.len() as u64) > self.largest {
                 return Err(RegistryError::BlobTooLarge(self.largest));
             }
-            self.stage.append(bytes).await.map_err(|error| staging(error, &self.repository))?;
-            if self.length() - looked >= LOOK {
-                looked = self.length();
+            let length = self.length();
+            if looked.is_none_or(|looked| length - looked >= LOOK) {
                 if self.space.is_scarce() {
                     return Err(RegistryError::Full);
                 }
+                looked = Some(length);
             }
+            self.stage.append(bytes).await.map_err(|error| staging(error, &self.repository))?;
         }
         Ok(())
     }
@@ -204,5 +224,21 @@ impl Upload {
     /// Ends the upload and removes its bytes.
     pub async fn cancel(self) -> Result<(), RegistryError> {
         self.stage.abort().await.map_err(|error| staging(error, &self.repository))
+    }
+}
+
+/// An upload that nobody can go on with: dropping it removes it.
+struct Unnamed(Option<Upload>);
+
+impl Drop for Unnamed {
+    fn drop(&mut self) {
+        // Without a runtime the process is ending: the upload expires.
+        if let (Some(upload), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
+            runtime.spawn(async move {
+                if let Err(error) = upload.cancel().await {
+                    tracing::warn!(%error, "an upload that failed could not be removed; it expires");
+                }
+            });
+        }
     }
 }

@@ -22,7 +22,7 @@ const fn bound(key: &'static str, least: &'static str, most: &'static str) -> Bo
 pub(crate) const BOUNDS: &[Bound] = &[
     bound("http.connections", "1", "1000000"),
     bound("http.header_time", "1s", "10m"),
-    bound("http.header_bytes", "8192", "1048576"),
+    bound("http.header_bytes", "8192", "393216"),
     bound("http.header_count", "20", "1000"),
     bound("http.idle", "1s", "1h"),
     bound("http.body_rate", "0", "1073741824"),

@@ -1,4 +1,4 @@
-//! How much memory this process may use.
+//! How much memory this process may use, and how it keeps it.
 
 use std::path::{Path, PathBuf};
 
@@ -36,6 +36,24 @@ fn group_files(line: &str) -> Vec<PathBuf> {
     };
     let folder = Path::new(root).join(path.trim_start_matches('/'));
     folder.ancestors().take_while(|folder| folder.starts_with(root)).map(|folder| folder.join(file)).collect()
+}
+
+/// Tells the C library's allocator to keep the buffers that bytes arrive in, some hundred kilobytes each, for the next.
+///
+/// By itself it may give each back to the kernel, which hands it out again in zeroed pages, one fault each: a tenth
+/// of the cost of a push of 64 MiB. To be called once, by a server: it holds for the process.
+pub(crate) fn keep_large_buffers() {
+    #[cfg(target_env = "gnu")]
+    {
+        const LARGEST: libc::c_int = 4 << 20;
+        const KEPT: libc::c_int = 16 << 20;
+        // SAFETY: the calls set two numbers of the allocator, under its own lock.
+        unsafe {
+            // What is refused leaves all as it was, which is slower and as good.
+            libc::mallopt(libc::M_MMAP_THRESHOLD, LARGEST);
+            libc::mallopt(libc::M_TRIM_THRESHOLD, KEPT);
+        }
+    }
 }
 
 #[cfg(test)]

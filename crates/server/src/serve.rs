@@ -15,6 +15,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{Config, LogConfig, LogFormat};
 use crate::maintenance;
+use crate::memory;
 use crate::metrics::Metrics;
 use crate::router::{Local, Operation, Public};
 use crate::store::{Store, socket};
@@ -23,6 +24,7 @@ use crate::store::{Store, socket};
 /// at once. SIGHUP reads the certificate anew.
 pub async fn serve(config: Config) -> Result<()> {
     config.check_serving()?;
+    memory::keep_large_buffers();
     start_log(&config.log)?;
     let store = tokio::task::block_in_place(|| Store::open(&config))?;
     if store.registry.is_metadata_lost().await? {

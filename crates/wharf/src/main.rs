@@ -1,8 +1,6 @@
 //! The binary `wharf`: puts the command line and the server together.
 #![allow(clippy::disallowed_methods, reason = "the environment is read here, and handed on")]
 
-mod memory;
-
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -15,7 +13,6 @@ use serde_json::Value;
 use server::{Config, LogFormat, Overrides};
 
 fn main() -> ExitCode {
-    memory::keep_large_buffers();
     cli::run(std::env::args_os(), &ThisMachine)
 }
 

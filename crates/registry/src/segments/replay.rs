@@ -14,7 +14,7 @@ use super::form::{BlobCopy, FormError, Line, ManifestCopy, Reader, verify};
 use super::{KEPT, Mark};
 use crate::gc::Report;
 use crate::push::stored;
-use crate::{Registry, RegistryError, origin};
+use crate::{Registry, RegistryError, administering, origin};
 
 /// A batch with that many writes, or that many bytes of manifests, is committed.
 const WRITES: usize = 500;
@@ -124,7 +124,12 @@ impl Registry {
     ///
     /// The metadata must be empty. Where this fails half way, it is to be done again from the start, with new
     /// empty metadata.
-    pub async fn replay_segments(&self, report: &Report<ReplayItem>) -> Result<ReplaySummary, RegistryError> {
+    pub async fn replay_segments(
+        &self,
+        grant: &Grant,
+        report: &Report<ReplayItem>,
+    ) -> Result<ReplaySummary, RegistryError> {
+        administering(grant)?;
         let _no_collection = self.collecting.try_lock().map_err(|_| RegistryError::Collecting)?;
         let _one_at_a_time = self.copying.lock().await;
         if !self.meta.events(0, 1).await?.is_empty() {

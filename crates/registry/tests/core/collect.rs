@@ -326,7 +326,7 @@ async fn abandoned_uploads_go() {
 }
 
 #[tokio::test]
-async fn only_who_administers_collects_and_checks() {
+async fn only_who_administers_collects_and_checks_and_rebuilds() {
     let world = world();
     for grant in [to(Action::Delete, "team/app"), to(Action::Push, "team/app")] {
         let (report, _items) = mpsc::channel(1);
@@ -334,6 +334,9 @@ async fn only_who_administers_collects_and_checks() {
         assert_refused!(refused, RegistryError::WrongGrant { needed: Action::Administer, .. });
         let (report, _items) = mpsc::channel(1);
         let refused = world.registry.check(&grant, CheckOptions::default(), &report).await;
+        assert_refused!(refused, RegistryError::WrongGrant { needed: Action::Administer, .. });
+        let (report, _items) = mpsc::channel(1);
+        let refused = world.registry.replay_segments(&grant, &report).await;
         assert_refused!(refused, RegistryError::WrongGrant { needed: Action::Administer, .. });
     }
 }

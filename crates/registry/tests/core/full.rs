@@ -130,3 +130,26 @@ async fn scarce_room_is_left_to_deletions() {
     world.push("team/app", "v2", &other).await;
     assert_eq!(world.check(true).await.1, []);
 }
+
+#[tokio::test]
+async fn with_scarce_room_an_upload_takes_nothing_and_can_be_ended() {
+    let room = Arc::new(Room::default());
+    let world = World::new().with_space(room.clone());
+    let grant = to(Action::Push, "team/app");
+    let mut ids = Vec::new();
+    for _ in 0..2 {
+        let mut upload = world.registry.start_upload(&grant, Algorithm::Sha256).await.unwrap();
+        let body = stream::iter([Ok(Bytes::from_static(b"all of it"))]);
+        upload.receive(None, None, pin!(body)).await.unwrap();
+        ids.push(upload.id());
+    }
+    room.scarce.store(true, Ordering::SeqCst);
+    let mut upload = world.registry.resume_upload(&grant, ids[0]).await.expect("it says where it stands");
+    let more = upload.receive(None, None, pin!(stream::iter([Ok(Bytes::from_static(b", and more"))]))).await;
+    assert_refused!(more, RegistryError::Full);
+    assert_eq!(upload.length(), 9);
+    upload.receive(None, None, pin!(stream::iter([]))).await.expect("nothing takes no room");
+    world.registry.finish_upload(&grant, upload, Digest::sha256(b"all of it")).await.unwrap();
+    world.registry.resume_upload(&grant, ids[1]).await.unwrap().cancel().await.unwrap();
+    assert_eq!(world.memory.uploads(), 0);
+}

@@ -152,3 +152,32 @@ async fn a_fallback_tag_that_is_no_index_is_ignored() {
     assert_eq!(digests(&world, None).await, listed);
     assert!(world.meta.manifest(&repo("team/app"), &parse(tag.as_str())).await.unwrap().is_some());
 }
+
+#[tokio::test]
+async fn what_is_recorded_often_is_given_once() {
+    let world = World::new();
+    let old = Image::of(&["old"]);
+    world.push("team/app", "old", &old).await;
+    let tag = Digest::sha256(SUBJECT).fallback_tag();
+    let recorded = index(&[(old.digest(), Some("a/report")); 50]);
+    world.push_manifest("team/app", tag.as_str(), &recorded).await.unwrap();
+    assert_eq!(digests(&world, None).await, [old.digest()]);
+}
+
+#[tokio::test]
+async fn what_is_recorded_is_read_up_to_a_bound() {
+    let world = World::new();
+    let mut recorded = Vec::new();
+    for number in 0..3 {
+        let large = Image::of(&["large"]).annotated(&format!("{number}{}", " ".repeat(2 << 20)));
+        recorded.push(world.push("team/app", &format!("large-{number}"), &large).await);
+    }
+    let gone = Digest::sha256(b"gone");
+    recorded.insert(0, gone);
+    let behind = Digest::sha256(b"gone, but nobody looks");
+    recorded.push(behind);
+    let tag = Digest::sha256(SUBJECT).fallback_tag();
+    let list: Vec<_> = recorded.iter().map(|digest| (*digest, None)).collect();
+    world.push_manifest("team/app", tag.as_str(), &index(&list)).await.unwrap();
+    assert_eq!(digests(&world, None).await, sorted(recorded[1..].to_vec()));
+}

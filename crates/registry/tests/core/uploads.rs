@@ -2,11 +2,12 @@
 
 use std::io;
 use std::pin::pin;
+use std::time::Duration;
 
 use access::Action;
 use blob::UploadId;
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use oci::{Algorithm, Digest};
 use registry::{Lifetimes, Limits, RegistryError, Upload};
 
@@ -159,4 +160,40 @@ async fn an_empty_blob_is_a_blob() {
     let upload = start(&world).await;
     finish(&world, upload, Digest::sha256(b"")).await.unwrap();
     assert_eq!(world.read_blob("team/app", &Digest::sha256(b"")).await.unwrap(), b"");
+}
+
+/// Waits until no upload is left, which may be removed when nobody waits for it any more.
+async fn no_upload_is_left(world: &World) {
+    let gone = async {
+        while world.memory.uploads() > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), gone).await.expect("no upload is left");
+}
+
+#[tokio::test]
+async fn a_blob_in_one_body_leaves_no_upload() {
+    let world = World::new();
+    let grant = to(Action::Push, "team/app");
+    let digest = Digest::sha256(b"whole");
+    let piece = |text: &'static str| Ok(Bytes::from_static(text.as_bytes()));
+
+    let body = stream::iter([piece("who"), Err(io::ErrorKind::ConnectionReset.into())]);
+    let broken = world.registry.push_blob(&grant, digest, Some(5), pin!(body)).await;
+    assert_refused!(broken, RegistryError::Body(_));
+    no_upload_is_left(&world).await;
+
+    let body = pin!(stream::iter([piece("who")]).chain(stream::pending()));
+    let waiting = world.registry.push_blob(&grant, digest, Some(5), body);
+    tokio::time::timeout(Duration::from_millis(50), waiting).await.expect_err("it waits for more");
+    no_upload_is_left(&world).await;
+
+    let other = world.registry.push_blob(&grant, digest, None, pin!(stream::iter([piece("other")]))).await;
+    assert_refused!(other, RegistryError::DigestMismatch { .. });
+    no_upload_is_left(&world).await;
+
+    world.registry.push_blob(&grant, digest, None, pin!(stream::iter([piece("whole")]))).await.unwrap();
+    assert_eq!(world.read_blob("team/app", &digest).await.unwrap(), b"whole");
+    no_upload_is_left(&world).await;
 }

@@ -65,8 +65,7 @@ fn configuration(dir: &Path, port: u16, server: &WharfServer, certificate: &Cert
             proxy_request_buffering off;
             proxy_set_header Host $http_host;
             proxy_set_header X-Forwarded-For $remote_addr;
-            proxy_set_header X-Forwarded-Proto $scheme;
-            proxy_set_header X-Forwarded-Host $http_host;
+            proxy_set_header Forwarded \"\";
             proxy_set_header X-Forwarded-Prefix \"{path}\";
         }}\n",
             url = server.url()

@@ -248,7 +248,7 @@ impl World {
 
     pub async fn replay(&self) -> Result<(ReplaySummary, Vec<ReplayItem>), RegistryError> {
         let (report, items) = mpsc::channel(REPORTED);
-        let summary = self.registry.replay_segments(&report).await?;
+        let summary = self.registry.replay_segments(&administer(), &report).await?;
         Ok((summary, reported(items)))
     }
 
