@@ -156,3 +156,18 @@ async fn two_copies_into_one_layout_do_not_lose_each_other() {
     }
     assert!(!at("shared/.partial").exists());
 }
+
+#[tokio::test]
+async fn a_layout_whose_names_lie_is_not_searched() {
+    let folder = tempfile::tempdir().unwrap();
+    let maker = Maker(folder.path());
+    let (image, other) = (maker.image("amd64", &[b"a"], None), maker.image("arm64", &[b"b"], None));
+    let blobs = folder.path().join("blobs/sha256");
+    // One large manifest under many names costs its file once, and memory for each name.
+    std::fs::remove_file(blobs.join(other.digest.hex())).unwrap();
+    std::os::unix::fs::symlink(image.digest.hex(), blobs.join(other.digest.hex())).unwrap();
+    maker.finish(&[&image, &other]);
+    let source = end(format!("oci:{}:v1", folder.path().display())).source().await.unwrap();
+    let error = source.referrers(&image.digest).await.unwrap_err().to_string();
+    assert!(error.contains("is not what its name says"), "{error}");
+}
