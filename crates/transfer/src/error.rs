@@ -60,6 +60,9 @@ pub enum TransferError {
         /// How many there should be.
         size: u64,
     },
+    /// A stream of a blob was read on after the blob had been asked for again.
+    #[error("the blob {0} is being read anew")]
+    Replaced(Digest),
     /// The graph is deeper than allowed.
     #[error("the graph below {root} is nested deeper than the {most} levels that are allowed")]
     Depth {
