@@ -72,13 +72,14 @@ impl Repository {
             ),
             None => (format!("?mount={digest}"), self.scope(Access::Push)),
         };
-        let response = self.post_upload(&query, scope).await?;
-        let response = match response.status() {
-            StatusCode::CREATED => return Ok(Begun::Mounted),
-            StatusCode::ACCEPTED => response,
-            // Some registries take offence at a mount that they cannot do.
-            status if status.is_client_error() => self.post_upload("", self.scope(Access::Push)).await?,
-            _ => return Err(failure(Method::POST, response).await),
+        let response = match self.post_upload(&query, scope).await {
+            Ok(response) if response.status() == StatusCode::CREATED => return Ok(Begun::Mounted),
+            Ok(response) if response.status() == StatusCode::ACCEPTED => response,
+            // Who does not answer will not answer the next one either.
+            Err(error @ (ClientError::Lost { .. } | ClientError::Silent { .. })) => return Err(error),
+            // Some registries take offence at a mount that they cannot do, and a credential that may push here
+            // need not be one that may pull there.
+            _ => self.post_upload("", self.scope(Access::Push)).await?,
         };
         match response.status() {
             StatusCode::ACCEPTED => self.location(&response).map(Begun::At),

@@ -82,6 +82,41 @@ async fn blobs_are_mounted_where_the_registry_can() {
     assert!(posts.iter().all(|post| post.query("from") == Some("a")), "{posts:?}");
 }
 
+#[tokio::test]
+async fn a_mount_that_is_refused_is_an_upload() {
+    let check = async |refusal: Reply| {
+        let registry = Arc::new(Registry::default());
+        registry.put_image(b"layer");
+        let server = Server::start(Arc::new(Registry::default().hook({
+            let inner = registry.clone();
+            move |request| {
+                Some(if request.method == "HEAD" && request.path.starts_with("/v2/b/") {
+                    Reply::new(404)
+                } else if request.query("from").is_some() {
+                    refusal.clone()
+                } else {
+                    common::http::Handler::answer(inner.as_ref(), request)
+                })
+            }
+        })));
+        let (from, to) = (open(&server.host, "a", &settings()), open(&server.host, "b", &settings()));
+        let report = copy(from, to).await.unwrap();
+        assert_eq!((report.mounted, report.blobs), (0, 2));
+    };
+    for status in [401, 403, 405, 500, 503] {
+        check(Reply::new(status)).await;
+    }
+    // A token server that gives nothing for the repository to mount from.
+    let tokens = Registry::default().hook(|request| {
+        let refused = request.query("scope").is_some_and(|scope| scope.starts_with("repository:a:"));
+        Some(if refused { Reply::new(403) } else { Reply::new(200).body(r#"{"token":"t"}"#) })
+    });
+    let tokens = Server::start(Arc::new(tokens));
+    let challenge = format!(r#"Bearer realm="http://{}/token",service="s""#, tokens.host);
+    check(Reply::new(401).header("www-authenticate", challenge)).await;
+    assert!(tokens.lines().contains(&"GET /token".to_owned()));
+}
+
 /// Puts a referrer of the image at `v1`; gives its digest.
 fn put_referrer(registry: &Registry) -> Digest {
     let subject = registry.state().tags["v1"];
