@@ -42,7 +42,8 @@ impl Repository {
     async fn holds(&self, descriptor: &Descriptor) -> Result<bool, ClientError> {
         let digest = descriptor.digest;
         if descriptor.media_type.is_manifest() {
-            let found = self.manifest_request(Method::HEAD, &Reference::Digest(digest), Access::Push).await;
+            let found =
+                self.manifest_request(Method::HEAD, &Reference::Digest(digest), Access::Push, 0).await;
             return match found {
                 Ok(_) => Ok(true),
                 Err(ClientError::NotFound { .. }) => Ok(false),

@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 use transfer::Document;
 
 use crate::answer::failure;
-use crate::body::read_body;
 use crate::lists::{PAGE, next_page};
 use crate::repository::Access;
 use crate::transport::Call;
@@ -33,7 +32,7 @@ impl Repository {
         while let Some(url) = next.take() {
             let call = Call::new(Method::GET, url.clone(), self.scope(Access::Pull))
                 .header(ACCEPT, types::OCI_INDEX);
-            let response = self.transport.send(&call).await?;
+            let (response, body) = self.transport.read(&call, PAGE).await?;
             let is_index = headers::media_type(response.headers()).is_some_and(|m| is_index(&m));
             match response.status() {
                 StatusCode::OK if is_index => {}
@@ -45,7 +44,7 @@ impl Repository {
                 _ => return Err(failure(Method::GET, response).await),
             }
             next = next_page(&self.transport, &url, response.headers())?;
-            let page = read_index(&read_body(response, PAGE).await?);
+            let page = read_index(&body);
             all.extend(page.ok_or_else(|| not_an_index(&url))?);
             if all.len() > MOST {
                 let what = format!("more than {MOST} referrers of one manifest");
@@ -69,10 +68,9 @@ impl Repository {
         access: Access,
     ) -> Result<(Bytes, Vec<Descriptor>), ClientError> {
         let tag = Reference::Tag(digest.fallback_tag());
-        let response = self.manifest_request(Method::GET, &tag, access).await?;
-        let url = response.url().clone();
-        let bytes = read_body(response, ManifestLimits::default().size).await?;
-        let referrers = read_index(&bytes).ok_or_else(|| not_an_index(&url))?;
+        let most = ManifestLimits::default().size;
+        let (response, bytes) = self.manifest_request(Method::GET, &tag, access, most).await?;
+        let referrers = read_index(&bytes).ok_or_else(|| not_an_index(response.url()))?;
         Ok((bytes, referrers))
     }
 

@@ -4,7 +4,7 @@ mod common;
 
 use std::sync::{Arc, Mutex};
 
-use common::http::{Reply, Request, Server};
+use common::http::{Handler, Reply, Request, Server};
 use common::registry::{Registry, first};
 use common::{copy, open, settings};
 use oci::Digest;
@@ -141,6 +141,28 @@ async fn a_busy_registry_is_asked_again_later() {
     check(503, 4, true).await;
     check(500, 5, false).await;
     check(429, 50, false).await;
+}
+
+#[tokio::test]
+async fn a_document_that_breaks_off_is_asked_for_again() {
+    let whole = Registry::default();
+    whole.put_image(b"layer");
+    // The connection is lost in the middle of the first answer to each GET.
+    let broken = Mutex::new(Vec::new());
+    let source = Registry::default().hook(move |request| {
+        let list = r#"{"tags":["v1"]}"#;
+        let reply =
+            if request.path.ends_with("/list") { Reply::new(200).body(list) } else { whole.answer(request) };
+        let mut broken = broken.lock().unwrap();
+        let first = request.method == "GET" && !broken.contains(&request.path);
+        broken.push(request.path.clone());
+        Some(Reply { cut: first.then_some(3), ..reply })
+    });
+    let server = Server::start(Arc::new(source));
+    let repository = open(&server.host, "a", &settings());
+    let root = repository.resolve(Some(&"v1".parse().unwrap())).await.unwrap();
+    assert_eq!(repository.manifest(&root).await.unwrap().len() as u64, root.size);
+    assert_eq!(repository.tags().all(10).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
