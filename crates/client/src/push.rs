@@ -39,7 +39,7 @@ impl Target for Repository {
 }
 
 impl Repository {
-    async fn holds(&self, descriptor: &Descriptor) -> Result<bool, ClientError> {
+    pub(crate) async fn holds(&self, descriptor: &Descriptor) -> Result<bool, ClientError> {
         let digest = descriptor.digest;
         if descriptor.media_type.is_manifest() {
             let found =

@@ -82,6 +82,55 @@ async fn an_upload_that_breaks_goes_on_where_it_stopped() {
 }
 
 #[tokio::test]
+async fn an_upload_whose_end_is_not_heard_of_is_not_repeated() {
+    // The bytes of a layer that come before the connection is lost for the first time, and whether the end of
+    // the upload gets lost then.
+    let check = async |first_cut: Option<usize>, requests: &[&str]| {
+        let layer = layer();
+        let digest = Digest::sha256(&layer);
+        let source = Registry::default();
+        source.put_image(&layer);
+        let source = Server::start(Arc::new(source));
+        let target = Arc::new(Registry::default());
+        let inner = target.clone();
+        let (cuts, ends) = (Mutex::new(Vec::from_iter(first_cut)), Mutex::new(1));
+        let wanted = digest.to_string();
+        let of_layer = move |request: &Request| request.query("digest") == Some(&wanted);
+        let last_of_layer = of_layer.clone();
+        let whole = move |request: &Request| {
+            request.method == "PUT"
+                && last_of_layer(request)
+                && (first_cut.is_none() || request.header("content-length") == Some("0"))
+        };
+        let completes = whole.clone();
+        let outer = Registry::default()
+            .cut(move |request| {
+                let mut ends = ends.lock().unwrap();
+                if whole(request) && *ends > 0 {
+                    *ends -= 1;
+                    return Some(usize::MAX);
+                }
+                if of_layer(request) { cuts.lock().unwrap().pop() } else { None }
+            })
+            .hook(move |request| {
+                let cut = request.cut && !completes(request);
+                Some(inner.answer(&Request { cut, ..request.clone() }))
+            });
+        let to = Server::start(Arc::new(outer));
+        let report =
+            copy(open(&source.host, "a", &settings()), open(&to.host, "b", &settings())).await.unwrap();
+        assert_eq!(target.state().blobs.get(&digest), Some(&layer));
+        assert_eq!((report.blobs, report.mounted), (2, 0));
+        let large = |request: &&Request| request.body.len() > 1000;
+        let sent: Vec<String> =
+            to.seen().iter().filter(large).map(|request| request.method.clone()).collect();
+        assert_eq!(sent, requests);
+    };
+    check(None, &["PUT"]).await;
+    check(Some(5_000_000), &["PUT", "PATCH"]).await;
+}
+
+#[tokio::test]
 async fn a_registry_that_is_busy_with_the_broken_part_is_asked_again() {
     let check = async |status: u16| {
         let layer = layer();
