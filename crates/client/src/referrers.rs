@@ -16,6 +16,9 @@ use crate::{ClientError, Repository, headers};
 /// The most referrers of one manifest.
 const MOST: usize = 20_000;
 
+/// The most pages of them: a server that links round in a circle must not be followed for ever.
+const PAGES: usize = 1000;
+
 impl Repository {
     /// The manifests whose subject is `digest`.
     pub async fn list_referrers(&self, digest: &Digest) -> Result<Vec<Descriptor>, ClientError> {
@@ -29,25 +32,33 @@ impl Repository {
     async fn ask_api(&self, digest: &Digest) -> Result<Option<Vec<Descriptor>>, ClientError> {
         let mut next = Some(self.url(&format!("referrers/{digest}")));
         let mut all = Vec::new();
+        let mut pages = 0;
         while let Some(url) = next.take() {
+            pages += 1;
             let call = Call::new(Method::GET, url.clone(), self.scope(Access::Pull))
                 .header(ACCEPT, types::OCI_INDEX);
             let (response, body) = self.transport.read(&call, PAGE).await?;
             let is_index = headers::media_type(response.headers()).is_some_and(|m| is_index(&m));
             match response.status() {
                 StatusCode::OK if is_index => {}
-                // Older registries do not know the path; proxies in front of them say all sorts of things.
+                // Older registries do not know the path; proxies in front of them say all sorts of things. Who has
+                // given one page knows it.
                 StatusCode::OK
                 | StatusCode::NOT_FOUND
                 | StatusCode::BAD_REQUEST
-                | StatusCode::METHOD_NOT_ALLOWED => return Ok(None),
+                | StatusCode::METHOD_NOT_ALLOWED
+                    if pages == 1 =>
+                {
+                    return Ok(None);
+                }
+                StatusCode::OK => return Err(not_an_index(&url)),
                 _ => return Err(failure(Method::GET, response).await),
             }
             next = next_page(&self.transport, &url, response.headers())?;
             let page = read_index(&body);
             all.extend(page.ok_or_else(|| not_an_index(&url))?);
-            if all.len() > MOST {
-                let what = format!("more than {MOST} referrers of one manifest");
+            if all.len() > MOST || pages > PAGES {
+                let what = format!("more than {MOST} referrers of one manifest, or {PAGES} pages of them");
                 return Err(ClientError::Answer { url: url.into(), what });
             }
         }

@@ -162,3 +162,32 @@ async fn referrers_are_kept_by_the_fallback_tag_where_there_is_no_api() {
     check(true).await;
     check(false).await;
 }
+
+/// A referrers API whose pages are all empty and lead to this one.
+fn empty_pages(last: impl Fn(&common::http::Request) -> Option<Reply> + Send + Sync + 'static) -> Server {
+    let index = r#"{"schemaVersion":2,"manifests":[]}"#;
+    Server::start(Arc::new(Registry::default().hook(move |request| {
+        let page = request.query("page").and_then(|page| page.parse::<u64>().ok()).unwrap_or(0);
+        let link = format!("<{}?page={}>; rel=\"next\"", request.path, page + 1);
+        let reply = Reply::new(200).header("content-type", types::OCI_INDEX).body(index);
+        Some(last(request).unwrap_or_else(|| reply.header("link", link)))
+    })))
+}
+
+#[tokio::test]
+async fn pages_of_referrers_end() {
+    let server = empty_pages(|_| None);
+    let error = open(&server.host, "a", &settings()).list_referrers(&Digest::sha256(b"")).await.unwrap_err();
+    assert!(error.to_string().contains("more than"), "{error}");
+}
+
+#[tokio::test]
+async fn a_later_page_of_referrers_that_is_missing_is_an_error() {
+    for status in [400, 404, 405, 200] {
+        let server = empty_pages(move |request| {
+            (request.query("page") == Some("2")).then(|| Reply::new(status).body("<html>"))
+        });
+        let outcome = open(&server.host, "a", &settings()).list_referrers(&Digest::sha256(b"")).await;
+        assert!(outcome.is_err(), "{status}: {outcome:?}");
+    }
+}
