@@ -173,6 +173,11 @@ fn open_partial(
         fs::create_dir_all(folder).map_err(LayoutError::io(folder))?;
     }
     loop {
+        // The name is known beforehand: whoever may write here could have laid a link to another file there.
+        if partial.symlink_metadata().is_ok_and(|found| !found.is_file()) {
+            let why = "something else is there".into();
+            return Err(LayoutError::Form { path: partial.to_owned(), what: "a file", why });
+        }
         let mut options = OpenOptions::new();
         let file =
             options.create(true).truncate(false).read(true).write(true).open(partial).map_err(wrong())?;
@@ -184,8 +189,9 @@ fn open_partial(
             }
             return Ok(None);
         }
-        // The one who held the lock may have moved this very file to its place, or removed it.
-        let same = partial.metadata().is_ok_and(|now| {
+        // The one who held the lock may have moved this very file to its place, or removed it. And a link that came
+        // after the look above is not the file that it led to.
+        let same = partial.symlink_metadata().is_ok_and(|now| {
             file.metadata().is_ok_and(|mine| (now.dev(), now.ino()) == (mine.dev(), mine.ino()))
         });
         if !same {

@@ -154,3 +154,27 @@ async fn a_manifest_without_its_blobs_does_not_count() {
     copy(&from, &to, Options::default()).await.unwrap();
     assert!(std::fs::read(&blob).unwrap() == layer());
 }
+
+#[tokio::test]
+async fn what_has_arrived_is_written_into_no_other_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    image(&at("from"));
+    std::fs::create_dir_all(at("to/.partial")).unwrap();
+    std::fs::write(at("to/oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+    std::fs::write(at("precious"), "precious").unwrap();
+    let partial = at(&format!("to/.partial/sha256-{}", Digest::sha256(&layer()).hex()));
+    let (from, to) =
+        (end(format!("oci:{}:v1", at("from").display())), end(format!("oci:{}", at("to").display())));
+    std::os::unix::fs::symlink(at("precious"), &partial).unwrap();
+    let error = copy(&from, &to, Options::default()).await.unwrap_err().to_string();
+    assert!(error.contains("is not a file"), "{error}");
+    assert_eq!(std::fs::read(at("precious")).unwrap(), b"precious");
+    // What a pipe takes nobody has.
+    std::fs::remove_file(&partial).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&partial).status().unwrap().success());
+    let error = copy(&from, &to, Options::default()).await.unwrap_err().to_string();
+    assert!(error.contains("is not a file"), "{error}");
+    std::fs::remove_file(&partial).unwrap();
+    copy(&from, &to, Options::default()).await.unwrap();
+}
