@@ -130,7 +130,7 @@ pub(crate) struct CopyFlags {
     /// Copy signatures, SBOMs and whatever else refers to it, too, and what refers to those.
     #[arg(long)]
     pub referrers: bool,
-    /// Leave out manifests that an index names but the source has not got.
+    /// Leave out manifests that an index or a list of referrers names but the source has not got.
     #[arg(long)]
     pub sparse: bool,
     /// Copy foreign layers, too, where the source holds them.

@@ -93,7 +93,7 @@ async fn referrers(walk: &Arc<Walk>) -> Result<(), TransferError> {
 
 async fn referrers_of(walk: Arc<Walk>, subject: Descriptor) -> Result<(), TransferError> {
     for referrer in walk.source.referrers(&subject.digest).await? {
-        walk.clone().manifest(referrer, None, true, 0).await?;
+        walk.clone().referrer(subject.digest, referrer).await?;
     }
     Ok(())
 }

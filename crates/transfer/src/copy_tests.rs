@@ -123,6 +123,22 @@ fn a_sparse_index_is_copied_only_on_request() {
 }
 
 #[test]
+fn a_referrer_that_is_only_listed_is_left_out_on_request() {
+    run(async {
+        let (from, to) = (Arc::new(Fake::default()), Arc::new(Fake::default()));
+        let root = image(&from, "a", 1);
+        let signature = from.put_image(&[from.put_blob(b"signature")], Some(&root));
+        from.remove(&signature.digest);
+        from.list(&root.digest, &signature);
+        let options = Options { referrers: true, ..options() };
+        let error = copy(&from, &to, &root, &options).await.unwrap_err().to_string();
+        assert!(error.contains("--sparse"), "{error}");
+        let (_, report) = copy(&from, &to, &root, &Options { sparse: true, ..options }).await.unwrap();
+        assert_eq!((report.skipped, to.tagged("v1")), (1, Some(root.digest)));
+    });
+}
+
+#[test]
 fn foreign_layers_stay_where_they_are_unless_asked_for() {
     run(async {
         let from = Arc::new(Fake::default());

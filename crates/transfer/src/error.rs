@@ -28,6 +28,18 @@ pub enum TransferError {
         /// The end that has not got it.
         place: String,
     },
+    /// A manifest is listed as a referrer, but its own registry does not hold it any more.
+    #[error(
+        "{referrer}, which is listed as referring to {subject}, is not whole in {place}: use --sparse to leave it out"
+    )]
+    StaleReferrer {
+        /// What is absent.
+        referrer: Digest,
+        /// What it refers to.
+        subject: Digest,
+        /// The end that has not got it.
+        place: String,
+    },
     /// The bytes are not what their descriptor says.
     #[error("{place} sent wrong bytes for {digest}: {error}")]
     Corrupt {

@@ -13,7 +13,7 @@ pub struct Options {
     pub platform: Option<PlatformFilter>,
     /// Copy what refers to any copied manifest, too, and what refers to that.
     pub referrers: bool,
-    /// Leave out manifests of an index that the source has not got, instead of failing.
+    /// Leave out manifests of an index, and referrers, that the source has not got, instead of failing.
     pub sparse: bool,
     /// Copy foreign layers, too, where the source holds them.
     pub foreign: bool,
