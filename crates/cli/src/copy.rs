@@ -12,6 +12,12 @@ use crate::text::{count, size};
 
 pub(crate) async fn run(flags: CopyFlags, out: &mut Out) -> Result<()> {
     let (source_flags, target_flags) = connections(&flags)?;
+    if flags.referrers && !flags.target.has_referrers() {
+        bail!(
+            "{} has no room for referrers: leave out --referrers, or use oci: or oci-archive:",
+            flags.target
+        );
+    }
     let source = flags.source.source(&source_flags.settings()).await?;
     let options = Options {
         jobs: flags.jobs.get().into(),

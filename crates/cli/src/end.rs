@@ -98,6 +98,14 @@ impl End {
         }
     }
 
+    /// Is there room for what refers to an image?
+    pub const fn has_referrers(&self) -> bool {
+        match self {
+            Self::Registry(_) => true,
+            Self::Local(local) => !matches!(local.kind(), Kind::DockerArchive | Kind::Dir),
+        }
+    }
+
     /// Is there room for one image only?
     pub const fn is_single(&self) -> bool {
         matches!(self, Self::Local(local) if matches!(local.kind(), Kind::DockerArchive))

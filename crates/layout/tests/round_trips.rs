@@ -171,3 +171,34 @@ async fn a_layout_whose_names_lie_is_not_searched() {
     let error = source.referrers(&image.digest).await.unwrap_err().to_string();
     assert!(error.contains("is not what its name says"), "{error}");
 }
+
+#[tokio::test]
+async fn what_docker_cannot_load_does_not_fit_into_a_docker_archive() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let check = async |config: &str, layer: &str, good: bool| {
+        let from = tempfile::tempdir().unwrap();
+        let maker = Maker(from.path());
+        let (config, layer) = (maker.put(config, b"{}"), maker.put(layer, b"layer"));
+        let document = json!({"schemaVersion": 2, "mediaType": types::OCI_MANIFEST, "config": config,
+            "layers": [layer]});
+        maker.finish(&[&maker.json(types::OCI_MANIFEST, &document)]);
+        let (from, to) = (
+            end(format!("oci:{}:v1", from.path().display())),
+            end(format!("docker-archive:{}", at("a.tar").display())),
+        );
+        let outcome = copy(&from, &to, Options::default()).await.map_err(|error| error.to_string());
+        assert_eq!(outcome.is_ok(), good, "{outcome:?}");
+        assert!(good || outcome.unwrap_err().contains("not an image"));
+    };
+    let docker = "application/vnd.docker.container.image.v1+json";
+    check(docker, "application/vnd.docker.image.rootfs.diff.tar.gzip", true).await;
+    check(types::OCI_CONFIG, common::TAR, true).await;
+    check(
+        "application/vnd.cncf.helm.config.v1+json",
+        "application/vnd.cncf.helm.chart.content.v1.tar+gzip",
+        false,
+    )
+    .await;
+    check(types::OCI_CONFIG, "application/vnd.dev.cosign.simplesigning.v1+json", false).await;
+}
