@@ -229,6 +229,15 @@ async fn what_does_not_answer_at_first_is_not_asked_often() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let error = open(&free.to_string(), "a", &settings()).resolve(None).await.unwrap_err().to_string();
     assert!(error.contains("cannot be reached") && error.contains("refused"), "{error}");
+    // Whoever listens here hangs up at once.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    let connections = Arc::new(Mutex::new(0));
+    let counter = connections.clone();
+    std::thread::spawn(move || listener.incoming().for_each(|_| *counter.lock().unwrap() += 1));
+    let error = open(&host, "a", &settings()).resolve(None).await.unwrap_err().to_string();
+    assert!(error.contains("cannot be reached"), "{error}");
+    assert_eq!(*connections.lock().unwrap(), 1);
 }
 
 #[tokio::test]
