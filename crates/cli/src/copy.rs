@@ -21,7 +21,6 @@ pub(crate) async fn run(flags: CopyFlags, out: &mut Out) -> Result<()> {
     let source = flags.source.source(&source_flags.settings()).await?;
     let options = Options {
         jobs: flags.jobs.get().into(),
-        platform: None,
         referrers: flags.referrers,
         sparse: flags.sparse,
         foreign: flags.foreign_layers,
@@ -35,7 +34,7 @@ pub(crate) async fn run(flags: CopyFlags, out: &mut Out) -> Result<()> {
     // Before the target is touched: what cannot succeed leaves nothing behind.
     admit(&flags.target, &root)?;
     let target = flags.target.target(&target_flags.settings()).await?;
-    let (root, report) = copy_graph(source, target, root, &options, progress(flags.quiet)).await?;
+    let report = copy_graph(source, target, root.clone(), &options, progress(flags.quiet)).await?;
     if !flags.quiet {
         eprintln!("{}", summary(&report));
     }

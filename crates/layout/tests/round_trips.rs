@@ -8,7 +8,7 @@ use common::{Maker, copy, end, names};
 use layout::LocalRef;
 use oci::{Descriptor, types};
 use serde_json::json;
-use transfer::Options;
+use transfer::{Limits, Options, select_platform};
 
 /// A layout with an index of two platforms under `v1`, and a signature of it.
 fn index(folder: &Path) -> (Descriptor, Descriptor) {
@@ -125,17 +125,22 @@ fn layout_member(file: &Path, name: &str) -> serde_json::Value {
 fn an_index_does_not_fit_into_a_docker_archive() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    index(&at("first"));
+    let (root, _) = index(&at("first"));
     let from = end(format!("oci:{}:v1", at("first").display()));
     let to = end(format!("docker-archive:{}", at("a.tar").display()));
     // A runtime of its own, as a command has: blocking work that a failed copy left behind ends with it, and takes the
     // unfinished file away.
-    let run = |options: Options| tokio::runtime::Runtime::new().unwrap().block_on(copy(&from, &to, options));
-    let error = run(Options::default()).unwrap_err().to_string();
+    let runtime = || tokio::runtime::Runtime::new().unwrap();
+    let run = |from: &LocalRef| runtime().block_on(copy(from, &to, Options::default()));
+    let error = run(&from).unwrap_err().to_string();
     assert!(error.contains("--platform"), "{error}");
-    let one = Options { platform: Some("linux/arm64".parse().unwrap()), ..Options::default() };
     assert_eq!(names(folder.path()), ["first"]);
-    run(one).unwrap();
+    let arm = runtime().block_on(async {
+        let source = from.source().await.unwrap();
+        let wanted = "linux/arm64".parse().unwrap();
+        select_platform(&source, root, &wanted, &Limits::default()).await.unwrap()
+    });
+    run(&end(format!("oci:{}@{}", at("first").display(), arm.digest))).unwrap();
     assert_eq!(names(folder.path()), ["a.tar", "first"]);
 }
 
