@@ -100,10 +100,10 @@ async fn a_broken_copy_goes_on_where_it_stopped() {
     check("dir", dir, half, &[2_345_678]).await;
 }
 
-#[tokio::test]
-async fn a_damaged_source_leaves_no_trace() {
+#[test]
+fn a_damaged_source_leaves_no_trace() {
     let digest = Digest::sha256(&layer());
-    let check = async |kind: &str| {
+    let check = |kind: &str| {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         image(&at("from"));
@@ -113,16 +113,18 @@ async fn a_damaged_source_leaves_no_trace() {
         std::fs::write(blob, bytes).unwrap();
         let to = end(format!("{kind}:{}", at("to").display()));
         let from = end(format!("oci:{}", at("from").display()));
-        let error = copy(&from, &to, Options::default()).await.unwrap_err();
+        // A runtime of its own, as a command has: blocking work that a failed copy left behind ends with it.
+        let runtime = || tokio::runtime::Runtime::new().unwrap();
+        let error = runtime().block_on(copy(&from, &to, Options::default())).unwrap_err();
         assert!(matches!(error, TransferError::Corrupt { .. }), "{kind}: {error}");
         if kind.ends_with("archive") {
             assert_eq!(names(folder.path()), ["from"]);
         } else {
-            assert!(to.source().await.is_err(), "{kind} has nothing to show");
+            assert!(runtime().block_on(to.source()).is_err(), "{kind} has nothing to show");
         }
     };
     for kind in ["oci", "oci-archive", "docker-archive", "dir"] {
-        check(kind).await;
+        check(kind);
     }
 }
 
