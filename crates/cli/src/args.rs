@@ -130,7 +130,7 @@ pub(crate) struct CopyFlags {
     /// Copy signatures, SBOMs and whatever else refers to it, too, and what refers to those.
     #[arg(long)]
     pub referrers: bool,
-    /// Leave out manifests that an index names but the source has not got.
+    /// Leave out manifests that an index or a list of referrers names but the source has not got.
     #[arg(long)]
     pub sparse: bool,
     /// Copy foreign layers, too, where the source holds them.
@@ -141,15 +141,57 @@ pub(crate) struct CopyFlags {
     pub jobs: NonZeroU8,
     #[command(flatten)]
     pub connect: ConnectFlags,
-    /// Use HTTP without TLS for SRC.
-    #[arg(long)]
-    pub src_plain_http: bool,
-    /// Use HTTP without TLS for DST.
-    #[arg(long)]
-    pub dest_plain_http: bool,
+    #[command(flatten)]
+    pub source_connect: SourceFlags,
+    #[command(flatten)]
+    pub target_connect: TargetFlags,
     /// Say nothing but the digest, and errors.
     #[arg(long, short)]
     pub quiet: bool,
+}
+
+/// How to reach the registry of SRC, where it is not like the other.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SourceFlags {
+    /// Use HTTP without TLS for SRC.
+    #[arg(long)]
+    pub src_plain_http: bool,
+    /// Check certificates of SRC. `--src-tls-verify=false` takes any.
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_parser = BoolishValueParser::new(),
+        conflicts_with = "src_plain_http"
+    )]
+    pub src_tls_verify: Option<bool>,
+    /// Trust these authorities for SRC, too (PEM).
+    #[arg(long, value_name = "FILE", conflicts_with = "src_plain_http")]
+    pub src_ca: Option<PathBuf>,
+}
+
+/// How to reach the registry of DST, where it is not like the other.
+#[derive(Debug, clap::Args)]
+pub(crate) struct TargetFlags {
+    /// Use HTTP without TLS for DST.
+    #[arg(long)]
+    pub dest_plain_http: bool,
+    /// Check certificates of DST. `--dest-tls-verify=false` takes any.
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_parser = BoolishValueParser::new(),
+        conflicts_with = "dest_plain_http"
+    )]
+    pub dest_tls_verify: Option<bool>,
+    /// Trust these authorities for DST, too (PEM).
+    #[arg(long, value_name = "FILE", conflicts_with = "dest_plain_http")]
+    pub dest_ca: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -288,6 +330,8 @@ mod tests {
             "wharf copy --jobs 0 example.com/a example.com/b",
             "wharf copy --jobs 65 example.com/a example.com/b",
             "wharf copy --platform linux example.com/a example.com/b",
+            "wharf copy --src-plain-http --src-tls-verify example.com/a example.com/b",
+            "wharf copy --dest-plain-http --dest-ca f example.com/a example.com/b",
             "wharf inspect --raw --json example.com/a",
             "wharf tags oci:dir",
             "wharf gc --data d --grace soon",

@@ -12,7 +12,7 @@ pub(crate) async fn run(flags: DeleteFlags, out: &mut Out) -> Result<()> {
     let Some(reference) = &image.reference else {
         bail!("{image} names a whole repository: add the tag or the digest that is to be deleted");
     };
-    let settings = flags.connect.settings(false);
+    let settings = flags.connect.settings();
     let repository = Repository::open(&image.host, &image.repository, &settings)?;
     match (repository.delete(reference).await, reference) {
         (Ok(()), Reference::Tag(tag)) => {

@@ -98,6 +98,14 @@ impl End {
         }
     }
 
+    /// Is there room for what refers to an image?
+    pub const fn has_referrers(&self) -> bool {
+        match self {
+            Self::Registry(_) => true,
+            Self::Local(local) => !matches!(local.kind(), Kind::DockerArchive | Kind::Dir),
+        }
+    }
+
     /// Is there room for one image only?
     pub const fn is_single(&self) -> bool {
         matches!(self, Self::Local(local) if matches!(local.kind(), Kind::DockerArchive))
@@ -121,10 +129,20 @@ impl End {
 }
 
 impl ConnectFlags {
-    /// How to talk to a registry; `plain_http` says so for this end alone.
-    pub fn settings(&self, plain_http: bool) -> Settings {
+    /// The same, where what `own` says of one end goes before what is said of both.
+    pub fn with(&self, own: Self) -> Self {
+        let says_tls = own.tls_verify.is_some() || own.ca.is_some();
+        Self {
+            plain_http: own.plain_http || (self.plain_http && !says_tls),
+            tls_verify: own.tls_verify.or(self.tls_verify),
+            ca: own.ca.or_else(|| self.ca.clone()),
+        }
+    }
+
+    /// How to talk to a registry.
+    pub fn settings(&self) -> Settings {
         Settings {
-            plain_http: self.plain_http || plain_http,
+            plain_http: self.plain_http,
             tls_verify: self.tls_verify,
             ca: self.ca.clone(),
             keyring: Keyring::of_this_user(),

@@ -73,7 +73,7 @@ impl Image {
 }
 
 pub(crate) async fn run(flags: InspectFlags, out: &mut Out) -> Result<()> {
-    let source = flags.end.source(&flags.connect.settings(false)).await?;
+    let source = flags.end.source(&flags.connect.settings()).await?;
     let limits = Limits::default();
     let mut root = source.resolve(flags.end.reference()).await?;
     if let Some(platform) = &flags.platform {

@@ -10,13 +10,13 @@ use crate::args::{ReposFlags, TagsFlags};
 use crate::out::Out;
 
 pub(crate) async fn tags(flags: TagsFlags, out: &mut Out) -> Result<()> {
-    let settings = flags.connect.settings(false);
+    let settings = flags.connect.settings();
     let repository = Repository::open(&flags.repository.host, &flags.repository.repository, &settings)?;
     print(repository.tags(), flags.json, out).await
 }
 
 pub(crate) async fn repositories(flags: ReposFlags, out: &mut Out) -> Result<()> {
-    let registry = Registry::open(&flags.registry, &flags.connect.settings(false))?;
+    let registry = Registry::open(&flags.registry, &flags.connect.settings())?;
     print(registry.repositories(), flags.json, out).await
 }
 

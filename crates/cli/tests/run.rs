@@ -126,6 +126,11 @@ fn a_copy_between_local_ends_works() {
     for form in ["", "--json", "--raw"] {
         assert_eq!(run(&format!("wharf inspect {form} oci-archive:{}:v1", at("a.tar")), &host), 0);
     }
+    for kind in ["dir", "docker-archive"] {
+        let line = format!("wharf copy --referrers oci:{} {kind}:{}", at("from"), at("none"));
+        assert_eq!(run(&line, &host), 1);
+        assert!(!folder.path().join("none").exists());
+    }
     assert_eq!(run(&format!("wharf inspect oci-archive:{}:v2", at("a.tar")), &host), 1);
     assert!(folder.path().join("dir").join(oci::Digest::sha256(b"layer").hex()).exists());
 }

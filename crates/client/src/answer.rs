@@ -1,7 +1,11 @@
-//! The JSON in which registries explain their failures (distribution-spec, "Error Codes").
+//! Answers that are failures: which may pass and how long to wait for that, and the JSON in which registries explain
+//! the others (distribution-spec, "Error Codes").
+
+use std::time::Duration;
 
 use reqwest::{Method, Response, StatusCode};
 use serde::Deserialize;
+use transfer::Retry;
 
 use crate::body::read_body;
 use crate::host::shorten;
@@ -15,13 +19,24 @@ pub(crate) fn is_passing(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504)
 }
 
+/// How long to wait after this many failures in a row: at least as long as the server asks for. `None` is to
+/// give up.
+pub(crate) fn next_pause(retry: &Retry, failures: u32, asked: Option<Duration>) -> Option<Duration> {
+    retry.pause(failures).map(|pause| pause.max(asked.unwrap_or_default()))
+}
+
+/// The longest pause that anybody is kept waiting for.
+pub(crate) fn longest_pause(retry: &Retry) -> Duration {
+    retry.longest.max(Duration::from_secs(60))
+}
+
 /// The error that a response with a failing status stands for.
-pub(crate) async fn failure(method: Method, response: Response) -> ClientError {
+pub(crate) async fn failure(method: Method, mut response: Response) -> ClientError {
     let status = response.status();
     let url = response.url().clone();
     let is_json = headers::media_type(response.headers()).is_some_and(|m| m.as_str().ends_with("json"));
     // What cannot be read explains nothing; the status says enough.
-    let body = read_body(response, EXPLANATION).await.unwrap_or_default();
+    let body = read_body(&mut response, EXPLANATION).await.unwrap_or_default();
     let detail = if is_json { explanation(&body) } else { None };
     let detail = detail.map(|text| format!(": {text}")).unwrap_or_default();
     let transient = is_passing(status);

@@ -9,10 +9,10 @@ use transfer::ByteStream;
 use crate::{ClientError, PATIENCE};
 
 /// Reads a body of at most `most` bytes.
-pub(crate) async fn read_body(mut response: Response, most: usize) -> Result<Bytes, ClientError> {
+pub(crate) async fn read_body(response: &mut Response, most: usize) -> Result<Bytes, ClientError> {
     let url = response.url().clone();
     let mut body = BytesMut::new();
-    while let Some(chunk) = next_chunk(&mut response).await? {
+    while let Some(chunk) = next_chunk(response).await? {
         if body.len() + chunk.len() > most {
             return Err(ClientError::TooLarge { url: url.into(), most });
         }

@@ -9,7 +9,6 @@ use reqwest::{Method, StatusCode, Url};
 
 use crate::answer::failure;
 use crate::auth::Scope;
-use crate::body::read_body;
 use crate::host::shorten;
 use crate::link::next_link;
 use crate::transport::{Call, Transport};
@@ -71,7 +70,8 @@ impl<'a, T: FromStr> List<'a, T> {
             let what = format!("a list of more than {PAGES} pages");
             return Err(ClientError::Answer { url: url.into(), what });
         }
-        let response = self.transport.send(&Call::new(Method::GET, url.clone(), self.scope.clone())).await?;
+        let call = Call::new(Method::GET, url.clone(), self.scope.clone());
+        let (response, body) = self.transport.read(&call, PAGE).await?;
         match response.status() {
             StatusCode::OK => {}
             StatusCode::NOT_FOUND => {
@@ -81,7 +81,6 @@ impl<'a, T: FromStr> List<'a, T> {
             _ => return Err(failure(Method::GET, response).await),
         }
         self.next = next_page(self.transport, &url, response.headers())?;
-        let body = read_body(response, PAGE).await?;
         self.read(&url, &body).map(Some)
     }
 

@@ -9,7 +9,7 @@ use reqwest::{Method, StatusCode};
 use transfer::{ByteStream, Origin, Source, TransferError};
 
 use crate::answer::failure;
-use crate::body::{read_body, stream_body};
+use crate::body::stream_body;
 use crate::repository::Access;
 use crate::transport::Call;
 use crate::{ClientError, Repository, headers};
@@ -54,9 +54,10 @@ impl Repository {
         if let Some(bytes) = kept {
             return Ok(bytes);
         }
-        let response = self.manifest_request(Method::GET, &Reference::Digest(digest), Access::Pull).await?;
         let most = usize::try_from(descriptor.size).unwrap_or(usize::MAX);
-        read_body(response, most).await
+        let reference = Reference::Digest(digest);
+        let (_, bytes) = self.manifest_request(Method::GET, &reference, Access::Pull, most).await?;
+        Ok(bytes)
     }
 
     async fn pull_blob(&self, descriptor: &Descriptor, offset: u64) -> Result<ByteStream, ClientError> {

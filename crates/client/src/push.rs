@@ -39,10 +39,11 @@ impl Target for Repository {
 }
 
 impl Repository {
-    async fn holds(&self, descriptor: &Descriptor) -> Result<bool, ClientError> {
+    pub(crate) async fn holds(&self, descriptor: &Descriptor) -> Result<bool, ClientError> {
         let digest = descriptor.digest;
         if descriptor.media_type.is_manifest() {
-            let found = self.manifest_request(Method::HEAD, &Reference::Digest(digest), Access::Push).await;
+            let found =
+                self.manifest_request(Method::HEAD, &Reference::Digest(digest), Access::Push, 0).await;
             return match found {
                 Ok(_) => Ok(true),
                 Err(ClientError::NotFound { .. }) => Ok(false),

@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 use transfer::Document;
 
 use crate::answer::failure;
-use crate::body::read_body;
 use crate::lists::{PAGE, next_page};
 use crate::repository::Access;
 use crate::transport::Call;
@@ -16,6 +15,9 @@ use crate::{ClientError, Repository, headers};
 
 /// The most referrers of one manifest.
 const MOST: usize = 20_000;
+
+/// The most pages of them: a server that links round in a circle must not be followed for ever.
+const PAGES: usize = 1000;
 
 impl Repository {
     /// The manifests whose subject is `digest`.
@@ -30,25 +32,33 @@ impl Repository {
     async fn ask_api(&self, digest: &Digest) -> Result<Option<Vec<Descriptor>>, ClientError> {
         let mut next = Some(self.url(&format!("referrers/{digest}")));
         let mut all = Vec::new();
+        let mut pages = 0;
         while let Some(url) = next.take() {
+            pages += 1;
             let call = Call::new(Method::GET, url.clone(), self.scope(Access::Pull))
                 .header(ACCEPT, types::OCI_INDEX);
-            let response = self.transport.send(&call).await?;
+            let (response, body) = self.transport.read(&call, PAGE).await?;
             let is_index = headers::media_type(response.headers()).is_some_and(|m| is_index(&m));
             match response.status() {
                 StatusCode::OK if is_index => {}
-                // Older registries do not know the path; proxies in front of them say all sorts of things.
+                // Older registries do not know the path; proxies in front of them say all sorts of things. Who has
+                // given one page knows it.
                 StatusCode::OK
                 | StatusCode::NOT_FOUND
                 | StatusCode::BAD_REQUEST
-                | StatusCode::METHOD_NOT_ALLOWED => return Ok(None),
+                | StatusCode::METHOD_NOT_ALLOWED
+                    if pages == 1 =>
+                {
+                    return Ok(None);
+                }
+                StatusCode::OK => return Err(not_an_index(&url)),
                 _ => return Err(failure(Method::GET, response).await),
             }
             next = next_page(&self.transport, &url, response.headers())?;
-            let page = read_index(&read_body(response, PAGE).await?);
+            let page = read_index(&body);
             all.extend(page.ok_or_else(|| not_an_index(&url))?);
-            if all.len() > MOST {
-                let what = format!("more than {MOST} referrers of one manifest");
+            if all.len() > MOST || pages > PAGES {
+                let what = format!("more than {MOST} referrers of one manifest, or {PAGES} pages of them");
                 return Err(ClientError::Answer { url: url.into(), what });
             }
         }
@@ -69,10 +79,9 @@ impl Repository {
         access: Access,
     ) -> Result<(Bytes, Vec<Descriptor>), ClientError> {
         let tag = Reference::Tag(digest.fallback_tag());
-        let response = self.manifest_request(Method::GET, &tag, access).await?;
-        let url = response.url().clone();
-        let bytes = read_body(response, ManifestLimits::default().size).await?;
-        let referrers = read_index(&bytes).ok_or_else(|| not_an_index(&url))?;
+        let most = ManifestLimits::default().size;
+        let (response, bytes) = self.manifest_request(Method::GET, &tag, access, most).await?;
+        let referrers = read_index(&bytes).ok_or_else(|| not_an_index(response.url()))?;
         Ok((bytes, referrers))
     }
 

@@ -11,7 +11,6 @@ use transfer::Origin;
 
 use crate::answer::failure;
 use crate::auth::Scope;
-use crate::body::read_body;
 use crate::transport::{Call, Transport};
 use crate::{ClientError, Host, List, Settings, headers};
 
@@ -77,7 +76,7 @@ impl Repository {
                 &latest
             }
         };
-        let response = self.manifest_request(Method::HEAD, reference, Access::Pull).await?;
+        let (response, _) = self.manifest_request(Method::HEAD, reference, Access::Pull, 0).await?;
         let media_type = headers::media_type(response.headers());
         let size = headers::length(response.headers());
         let digest = match reference {
@@ -107,10 +106,10 @@ impl Repository {
 
     /// Fetches a manifest to know its digest, and keeps the bytes for when they are asked for.
     async fn fetch(&self, reference: &Reference) -> Result<Descriptor, ClientError> {
-        let response = self.manifest_request(Method::GET, reference, Access::Pull).await?;
+        let most = ManifestLimits::default().size;
+        let (response, bytes) = self.manifest_request(Method::GET, reference, Access::Pull, most).await?;
         let url = response.url().clone();
         let sent = headers::media_type(response.headers()).filter(MediaType::is_manifest);
-        let bytes = read_body(response, ManifestLimits::default().size).await?;
         let wrong = |what: String| ClientError::Answer { url: url.clone().into(), what };
         let manifest = oci::Manifest::parse(&bytes, sent.as_ref(), &ManifestLimits::default())
             .map_err(|error| wrong(error.to_string()))?;
@@ -123,18 +122,19 @@ impl Repository {
         Ok(descriptor)
     }
 
-    /// Asks for a manifest; the answer is a success.
+    /// Asks for a manifest of at most `most` bytes; the answer is a success.
     pub(crate) async fn manifest_request(
         &self,
         method: Method,
         reference: &Reference,
         access: Access,
-    ) -> Result<Response, ClientError> {
+        most: usize,
+    ) -> Result<(Response, Bytes), ClientError> {
         let url = self.url(&format!("manifests/{reference}"));
         let call = Call::new(method.clone(), url, self.scope(access)).header(ACCEPT, ACCEPTED.join(", "));
-        let response = self.transport.send(&call).await?;
+        let (response, bytes) = self.transport.read(&call, most).await?;
         match response.status() {
-            StatusCode::OK => Ok(response),
+            StatusCode::OK => Ok((response, bytes)),
             StatusCode::NOT_FOUND => Err(self.not_found(reference)),
             _ => Err(failure(method, response).await),
         }

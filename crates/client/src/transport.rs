@@ -12,8 +12,9 @@ use reqwest::{Body, Method, RequestBuilder, Response, StatusCode, Url};
 use tokio::time::timeout;
 use transfer::{ByteStream, Retry};
 
-use crate::answer::{failure, is_passing};
+use crate::answer::{failure, is_passing, longest_pause, next_pause};
 use crate::auth::{Authenticator, Scope};
+use crate::body::read_body;
 use crate::settings::Clients;
 use crate::{ClientError, Host, PATIENCE, Settings, headers};
 
@@ -73,7 +74,7 @@ impl Transport {
             host: host.clone(),
             base,
             clients: Clients::new(settings, host)?,
-            authenticator: Authenticator::new(host.clone(), repository, secure, settings.keyring.clone()),
+            authenticator: Authenticator::new(host.clone(), repository, secure, settings),
             retry: settings.retry,
             reached: AtomicBool::new(false),
         })
@@ -111,24 +112,41 @@ impl Transport {
 
     /// Sends a request until it is answered with something that will not pass by itself.
     pub async fn send(&self, call: &Call) -> Result<Response, ClientError> {
+        Ok(self.insist(call, None).await?.0)
+    }
+
+    /// The same for a small document: where the answer is one, its body of at most `most` bytes belongs to what is
+    /// tried again. Otherwise the body is empty here, and still to be read.
+    pub async fn read(&self, call: &Call, most: usize) -> Result<(Response, Bytes), ClientError> {
+        self.insist(call, Some(most)).await
+    }
+
+    async fn insist(&self, call: &Call, most: Option<usize>) -> Result<(Response, Bytes), ClientError> {
         let mut failures = 0;
         loop {
             let (error, wait) = match self.attempt(call).await {
-                Ok(response) if !is_passing(response.status()) => return Ok(response),
-                Ok(response) => {
+                Ok(response) if is_passing(response.status()) => {
                     let wait = headers::retry_after(response.headers());
                     (failure(call.method.clone(), response).await, wait)
+                }
+                Ok(mut response) => {
+                    let Some(most) = most.filter(|_| response.status() == StatusCode::OK) else {
+                        return Ok((response, Bytes::new()));
+                    };
+                    match read_body(&mut response, most).await {
+                        Ok(body) => return Ok((response, body)),
+                        Err(error) => (error, None),
+                    }
                 }
                 Err(error) => (error, None),
             };
             failures += 1;
             let hopeless = !error.is_transient()
                 || (!self.reached.load(Ordering::Relaxed) && matches!(error, ClientError::Lost { .. }));
-            let Some(pause) = self.retry.pause(failures).filter(|_| !hopeless) else {
+            let Some(pause) = next_pause(&self.retry, failures, wait).filter(|_| !hopeless) else {
                 return Err(error.exhausted());
             };
-            let pause = pause.max(wait.unwrap_or_default());
-            if pause > self.retry.longest.max(Duration::from_secs(60)) {
+            if pause > longest_pause(&self.retry) {
                 return Err(ClientError::Busy { host: self.host.clone(), wait: pause });
             }
             tokio::time::sleep(pause).await;

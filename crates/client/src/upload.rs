@@ -1,5 +1,8 @@
 //! Uploading one blob: mounted where that is possible, sent in one request else, and resumed after a fault.
 
+use std::ops::ControlFlow;
+
+use futures_util::{StreamExt, stream};
 use oci::Descriptor;
 use reqwest::header::{CONTENT_RANGE, CONTENT_TYPE};
 use reqwest::{Method, Response, StatusCode, Url};
@@ -49,8 +52,8 @@ impl Repository {
             failures += 1;
             feed.pause(failures, error.exhausted().into_transfer()).await?;
             rest = match self.find_rest(feed, rest).await.map_err(ClientError::into_transfer)? {
-                Some(rest) => rest,
-                None => return Ok(Pushed::Mounted),
+                ControlFlow::Continue(rest) => rest,
+                ControlFlow::Break(pushed) => return Ok(pushed),
             };
             if let Rest::From(_, offset) = &rest
                 && *offset >= reached + Retry::PROGRESS
@@ -72,13 +75,14 @@ impl Repository {
             ),
             None => (format!("?mount={digest}"), self.scope(Access::Push)),
         };
-        let response = self.post_upload(&query, scope).await?;
-        let response = match response.status() {
-            StatusCode::CREATED => return Ok(Begun::Mounted),
-            StatusCode::ACCEPTED => response,
-            // Some registries take offence at a mount that they cannot do.
-            status if status.is_client_error() => self.post_upload("", self.scope(Access::Push)).await?,
-            _ => return Err(failure(Method::POST, response).await),
+        let response = match self.post_upload(&query, scope).await {
+            Ok(response) if response.status() == StatusCode::CREATED => return Ok(Begun::Mounted),
+            Ok(response) if response.status() == StatusCode::ACCEPTED => response,
+            // Who does not answer will not answer the next one either.
+            Err(error @ (ClientError::Lost { .. } | ClientError::Silent { .. })) => return Err(error),
+            // Some registries take offence at a mount that they cannot do, and a credential that may push here
+            // need not be one that may pull there.
+            _ => self.post_upload("", self.scope(Access::Push)).await?,
         };
         match response.status() {
             StatusCode::ACCEPTED => self.location(&response).map(Begun::At),
@@ -93,7 +97,9 @@ impl Repository {
 
     async fn send_rest(&self, feed: &Feed, rest: &Rest) -> Result<(), ClientError> {
         match rest {
-            Rest::All(url) => self.put(url, feed.descriptor(), feed.from_start()).await,
+            Rest::All(url) => {
+                self.put(url, feed.descriptor(), feed.descriptor().size, feed.from_start()).await
+            }
             Rest::From(url, offset) => {
                 // `find_rest` has made sure that the feed has brought this much before.
                 let Some(stream) = feed.again(*offset) else {
@@ -102,15 +108,22 @@ impl Repository {
                 let size = feed.descriptor().size;
                 let url =
                     if *offset < size { self.patch(url, *offset, size, stream).await? } else { url.clone() };
-                self.close(&url, feed.descriptor()).await
+                self.put(&url, feed.descriptor(), 0, stream::empty().boxed()).await
             }
         }
     }
 
-    /// The whole blob in one request.
-    async fn put(&self, url: &Url, descriptor: &Descriptor, stream: ByteStream) -> Result<(), ClientError> {
+    /// Completes an upload with its last `length` bytes, which may be all or none. Sent as a stream even then: the
+    /// registry may take as long to be done with the others.
+    async fn put(
+        &self,
+        url: &Url,
+        descriptor: &Descriptor,
+        length: u64,
+        stream: ByteStream,
+    ) -> Result<(), ClientError> {
         let call = self.upload_call(Method::PUT, with_digest(url, descriptor));
-        let response = self.transport.send_stream(&call, descriptor.size, stream).await?;
+        let response = self.transport.send_stream(&call, length, stream).await?;
         match response.status() {
             StatusCode::CREATED | StatusCode::OK | StatusCode::NO_CONTENT => Ok(()),
             _ => Err(failure(Method::PUT, response).await),
@@ -129,19 +142,8 @@ impl Repository {
         }
     }
 
-    /// Completes an upload whose bytes have all been sent.
-    async fn close(&self, url: &Url, descriptor: &Descriptor) -> Result<(), ClientError> {
-        let call = self.upload_call(Method::PUT, with_digest(url, descriptor)).body(bytes::Bytes::new());
-        let response = self.transport.send(&call).await?;
-        match response.status() {
-            StatusCode::CREATED | StatusCode::OK | StatusCode::NO_CONTENT => Ok(()),
-            _ => Err(failure(Method::PUT, response).await),
-        }
-    }
-
-    /// After a fault: how far the upload has come, or a new one where it is gone. `None` when the blob has
-    /// turned up meanwhile.
-    async fn find_rest(&self, feed: &Feed, broken: Rest) -> Result<Option<Rest>, ClientError> {
+    /// After a fault: how far the upload has come, or a new one where it is gone. Breaks when the blob is there.
+    async fn find_rest(&self, feed: &Feed, broken: Rest) -> Result<ControlFlow<Pushed, Rest>, ClientError> {
         let (Rest::All(url) | Rest::From(url, _)) = broken;
         let call = Call::new(Method::GET, url.clone(), self.scope(Access::Push));
         let response = self.transport.send(&call).await?;
@@ -152,16 +154,19 @@ impl Repository {
         {
             // Not every registry repeats the address.
             let url = self.location(&response).unwrap_or(url);
-            return Ok(Some(Rest::From(url, offset)));
+            return Ok(ControlFlow::Continue(Rest::From(url, offset)));
         }
         if known {
             // Not needed any more; a registry that cannot cancel lets it expire.
             let cancel = Call::new(Method::DELETE, url, self.scope(Access::Push));
             self.transport.send(&cancel).await.ok();
+        } else if self.holds(feed.descriptor()).await? {
+            // It was done, and only the answer was lost.
+            return Ok(ControlFlow::Break(Pushed::Copied));
         }
         Ok(match self.begin(feed).await? {
-            Begun::Mounted => None,
-            Begun::At(url) => Some(Rest::All(url)),
+            Begun::Mounted => ControlFlow::Break(Pushed::Mounted),
+            Begun::At(url) => ControlFlow::Continue(Rest::All(url)),
         })
     }
 

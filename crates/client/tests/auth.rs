@@ -5,7 +5,7 @@ mod common;
 use std::sync::Arc;
 
 use common::http::{Handler, Reply, Request, Server};
-use common::registry::Registry;
+use common::registry::{Registry, first};
 use common::{open, settings, settings_with};
 use transfer::Source;
 
@@ -73,6 +73,29 @@ async fn tokens_are_given_to_nobody_and_for_refresh_tokens_too() {
     let server = Server::start(Arc::new(guarded(realm(), "refreshed")));
     let stored = r#"{"identitytoken":"refresh"}"#;
     pull(&server.host, &settings_with(folder.path(), &server.host, stored)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_token_server_that_stumbles_is_asked_again() {
+    let check = async |faults: usize, reply: Reply, expect: Result<(), &str>| {
+        let fault = first(faults, |_| true, move |_| reply.clone());
+        let tokens = Registry::default()
+            .hook(move |request| Some(fault(request).unwrap_or_else(|| Tokens.answer(request))));
+        let tokens = Server::start(Arc::new(tokens));
+        let server = Server::start(Arc::new(guarded(format!("http://{}/token", tokens.host), "anonymous")));
+        let outcome = pull(&server.host, &settings()).await.map(|_| ()).map_err(|error| error.to_string());
+        match (outcome, expect) {
+            (Ok(()), Ok(())) => assert_eq!(tokens.seen().len(), faults + 1),
+            (Err(error), Err(word)) => assert!(error.contains(word) && !error.contains("log in"), "{error}"),
+            (outcome, _) => panic!("{outcome:?}"),
+        }
+    };
+    for status in [429, 502, 503] {
+        check(2, Reply::new(status), Ok(())).await;
+    }
+    check(1, Reply { cut: Some(3), ..Reply::new(200).body("not all of it") }, Ok(())).await;
+    check(50, Reply::new(503), Err("try again later")).await;
+    check(1, Reply::new(503).header("retry-after", "3600"), Err("503")).await;
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ mod common;
 
 use std::sync::{Arc, Mutex};
 
-use common::http::{Reply, Request, Server};
+use common::http::{Handler, Reply, Request, Server};
 use common::registry::{Registry, first};
 use common::{copy, open, settings};
 use oci::Digest;
@@ -82,6 +82,55 @@ async fn an_upload_that_breaks_goes_on_where_it_stopped() {
 }
 
 #[tokio::test]
+async fn an_upload_whose_end_is_not_heard_of_is_not_repeated() {
+    // The bytes of a layer that come before the connection is lost for the first time, and whether the end of
+    // the upload gets lost then.
+    let check = async |first_cut: Option<usize>, requests: &[&str]| {
+        let layer = layer();
+        let digest = Digest::sha256(&layer);
+        let source = Registry::default();
+        source.put_image(&layer);
+        let source = Server::start(Arc::new(source));
+        let target = Arc::new(Registry::default());
+        let inner = target.clone();
+        let (cuts, ends) = (Mutex::new(Vec::from_iter(first_cut)), Mutex::new(1));
+        let wanted = digest.to_string();
+        let of_layer = move |request: &Request| request.query("digest") == Some(&wanted);
+        let last_of_layer = of_layer.clone();
+        let whole = move |request: &Request| {
+            request.method == "PUT"
+                && last_of_layer(request)
+                && (first_cut.is_none() || request.header("content-length") == Some("0"))
+        };
+        let completes = whole.clone();
+        let outer = Registry::default()
+            .cut(move |request| {
+                let mut ends = ends.lock().unwrap();
+                if whole(request) && *ends > 0 {
+                    *ends -= 1;
+                    return Some(usize::MAX);
+                }
+                if of_layer(request) { cuts.lock().unwrap().pop() } else { None }
+            })
+            .hook(move |request| {
+                let cut = request.cut && !completes(request);
+                Some(inner.answer(&Request { cut, ..request.clone() }))
+            });
+        let to = Server::start(Arc::new(outer));
+        let report =
+            copy(open(&source.host, "a", &settings()), open(&to.host, "b", &settings())).await.unwrap();
+        assert_eq!(target.state().blobs.get(&digest), Some(&layer));
+        assert_eq!((report.blobs, report.mounted), (2, 0));
+        let large = |request: &&Request| request.body.len() > 1000;
+        let sent: Vec<String> =
+            to.seen().iter().filter(large).map(|request| request.method.clone()).collect();
+        assert_eq!(sent, requests);
+    };
+    check(None, &["PUT"]).await;
+    check(Some(5_000_000), &["PUT", "PATCH"]).await;
+}
+
+#[tokio::test]
 async fn a_registry_that_is_busy_with_the_broken_part_is_asked_again() {
     let check = async |status: u16| {
         let layer = layer();
@@ -144,6 +193,28 @@ async fn a_busy_registry_is_asked_again_later() {
 }
 
 #[tokio::test]
+async fn a_document_that_breaks_off_is_asked_for_again() {
+    let whole = Registry::default();
+    whole.put_image(b"layer");
+    // The connection is lost in the middle of the first answer to each GET.
+    let broken = Mutex::new(Vec::new());
+    let source = Registry::default().hook(move |request| {
+        let list = r#"{"tags":["v1"]}"#;
+        let reply =
+            if request.path.ends_with("/list") { Reply::new(200).body(list) } else { whole.answer(request) };
+        let mut broken = broken.lock().unwrap();
+        let first = request.method == "GET" && !broken.contains(&request.path);
+        broken.push(request.path.clone());
+        Some(Reply { cut: first.then_some(3), ..reply })
+    });
+    let server = Server::start(Arc::new(source));
+    let repository = open(&server.host, "a", &settings());
+    let root = repository.resolve(Some(&"v1".parse().unwrap())).await.unwrap();
+    assert_eq!(repository.manifest(&root).await.unwrap().len() as u64, root.size);
+    assert_eq!(repository.tags().all(10).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn nobody_waits_for_an_hour() {
     let source = Registry::default().hook(|_| Some(Reply::new(429).header("retry-after", "3600")));
     let server = Server::start(Arc::new(source));
@@ -158,6 +229,15 @@ async fn what_does_not_answer_at_first_is_not_asked_often() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let error = open(&free.to_string(), "a", &settings()).resolve(None).await.unwrap_err().to_string();
     assert!(error.contains("cannot be reached") && error.contains("refused"), "{error}");
+    // Whoever listens here hangs up at once.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    let connections = Arc::new(Mutex::new(0));
+    let counter = connections.clone();
+    std::thread::spawn(move || listener.incoming().for_each(|_| *counter.lock().unwrap() += 1));
+    let error = open(&host, "a", &settings()).resolve(None).await.unwrap_err().to_string();
+    assert!(error.contains("cannot be reached"), "{error}");
+    assert_eq!(*connections.lock().unwrap(), 1);
 }
 
 #[tokio::test]

@@ -82,6 +82,41 @@ async fn blobs_are_mounted_where_the_registry_can() {
     assert!(posts.iter().all(|post| post.query("from") == Some("a")), "{posts:?}");
 }
 
+#[tokio::test]
+async fn a_mount_that_is_refused_is_an_upload() {
+    let check = async |refusal: Reply| {
+        let registry = Arc::new(Registry::default());
+        registry.put_image(b"layer");
+        let server = Server::start(Arc::new(Registry::default().hook({
+            let inner = registry.clone();
+            move |request| {
+                Some(if request.method == "HEAD" && request.path.starts_with("/v2/b/") {
+                    Reply::new(404)
+                } else if request.query("from").is_some() {
+                    refusal.clone()
+                } else {
+                    common::http::Handler::answer(inner.as_ref(), request)
+                })
+            }
+        })));
+        let (from, to) = (open(&server.host, "a", &settings()), open(&server.host, "b", &settings()));
+        let report = copy(from, to).await.unwrap();
+        assert_eq!((report.mounted, report.blobs), (0, 2));
+    };
+    for status in [401, 403, 405, 500, 503] {
+        check(Reply::new(status)).await;
+    }
+    // A token server that gives nothing for the repository to mount from.
+    let tokens = Registry::default().hook(|request| {
+        let refused = request.query("scope").is_some_and(|scope| scope.starts_with("repository:a:"));
+        Some(if refused { Reply::new(403) } else { Reply::new(200).body(r#"{"token":"t"}"#) })
+    });
+    let tokens = Server::start(Arc::new(tokens));
+    let challenge = format!(r#"Bearer realm="http://{}/token",service="s""#, tokens.host);
+    check(Reply::new(401).header("www-authenticate", challenge)).await;
+    assert!(tokens.lines().contains(&"GET /token".to_owned()));
+}
+
 /// Puts a referrer of the image at `v1`; gives its digest.
 fn put_referrer(registry: &Registry) -> Digest {
     let subject = registry.state().tags["v1"];
@@ -126,4 +161,33 @@ async fn referrers_are_kept_by_the_fallback_tag_where_there_is_no_api() {
     };
     check(true).await;
     check(false).await;
+}
+
+/// A referrers API whose pages are all empty and lead to this one.
+fn empty_pages(last: impl Fn(&common::http::Request) -> Option<Reply> + Send + Sync + 'static) -> Server {
+    let index = r#"{"schemaVersion":2,"manifests":[]}"#;
+    Server::start(Arc::new(Registry::default().hook(move |request| {
+        let page = request.query("page").and_then(|page| page.parse::<u64>().ok()).unwrap_or(0);
+        let link = format!("<{}?page={}>; rel=\"next\"", request.path, page + 1);
+        let reply = Reply::new(200).header("content-type", types::OCI_INDEX).body(index);
+        Some(last(request).unwrap_or_else(|| reply.header("link", link)))
+    })))
+}
+
+#[tokio::test]
+async fn pages_of_referrers_end() {
+    let server = empty_pages(|_| None);
+    let error = open(&server.host, "a", &settings()).list_referrers(&Digest::sha256(b"")).await.unwrap_err();
+    assert!(error.to_string().contains("more than"), "{error}");
+}
+
+#[tokio::test]
+async fn a_later_page_of_referrers_that_is_missing_is_an_error() {
+    for status in [400, 404, 405, 200] {
+        let server = empty_pages(move |request| {
+            (request.query("page") == Some("2")).then(|| Reply::new(status).body("<html>"))
+        });
+        let outcome = open(&server.host, "a", &settings()).list_referrers(&Digest::sha256(b"")).await;
+        assert!(outcome.is_err(), "{status}: {outcome:?}");
+    }
 }

@@ -8,7 +8,6 @@
 //! DIR/.partial/<hex>        what has arrived of a blob; the next copy goes on with it
 //! ```
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -21,7 +20,7 @@ use transfer::{ByteStream, Document, Feed, Naming, Pushed, Source, Target, Trans
 use crate::LayoutError;
 use crate::blocking::blocking;
 use crate::content::Content;
-use crate::folder::{is_there, refuse_strangers};
+use crate::folder::{claim, is_there};
 use crate::write::{remove_if_empty, write_blob, write_small};
 
 /// What the version file says.
@@ -131,12 +130,7 @@ pub(crate) struct DirTarget {
 impl DirTarget {
     /// Opens it, or makes one in an empty or new folder.
     pub fn open(path: PathBuf) -> Result<Self, LayoutError> {
-        fs::create_dir_all(&path).map_err(LayoutError::io(&path))?;
-        let version = path.join("version");
-        if !version.exists() {
-            refuse_strangers(&path, "a folder that skopeo wrote")?;
-            write_small(&version, VERSION_TEXT)?;
-        }
+        claim(&path, "version", VERSION_TEXT, "a folder that skopeo wrote")?;
         Ok(Self { path, root: Mutex::new(None) })
     }
 

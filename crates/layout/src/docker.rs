@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
-use oci::{Algorithm, Descriptor, Digest, Hasher, MediaType, Reference, Role, types};
+use oci::{Algorithm, Descriptor, Digest, Hasher, MediaType, Reference, types};
 use serde::Deserialize;
 use serde_json::json;
 use transfer::{ByteStream, Source, TransferError};
@@ -41,7 +41,7 @@ pub(crate) fn open_docker_archive(path: PathBuf, name: Option<&str>) -> Result<A
     let config = tar.find(&item.config).ok_or_else(|| missing(&item.config))?.read(CONFIG)?;
     let layers = find_layers(&tar, &item).map_err(missing)?;
     if tar.find("index.json").is_some()
-        && let Some(layout) = open_layout(path.clone(), &config)?
+        && let Some(layout) = open_layout(tar, &config)?
     {
         return Ok(Arc::new(layout));
     }
@@ -53,13 +53,11 @@ fn find_layers<'a>(tar: &TarIndex, item: &'a Item) -> Result<Vec<Range>, &'a str
 }
 
 /// The layout in the file, about the image with this configuration. `None` where it is not in it.
-fn open_layout(path: PathBuf, config: &[u8]) -> Result<Option<LayoutSource>, LayoutError> {
-    let layout = LayoutSource::open(Content::Tar(TarIndex::read(path)?), "docker-archive")?;
+fn open_layout(tar: TarIndex, config: &[u8]) -> Result<Option<LayoutSource>, LayoutError> {
+    let layout = LayoutSource::open(Content::Tar(tar), "docker-archive")?;
     let wanted = Digest::sha256(config);
-    let found = layout.manifests()?.into_iter().find(|(_, manifest)| {
-        manifest.children.iter().any(|c| c.role == Role::Config && c.descriptor.digest == wanted)
-    });
-    Ok(found.map(|(descriptor, _)| layout.about(descriptor)))
+    let found = layout.manifests()?.into_iter().find(|found| found.config == Some(wanted));
+    Ok(found.map(|found| layout.about(found.descriptor)))
 }
 
 /// A file whose manifest is made here.

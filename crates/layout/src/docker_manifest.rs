@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use oci::Role;
+use oci::{Role, types};
 use serde::{Deserialize, Serialize};
 use transfer::Document;
 
@@ -15,6 +15,14 @@ pub(crate) const SIZE: u64 = 16 << 20;
 
 /// The most layers of one image: docker itself allows 127.
 const LAYERS: usize = 10_000;
+
+/// What configurations of images are.
+const CONFIGS: [&str; 2] = [types::OCI_CONFIG, "application/vnd.docker.container.image.v1+json"];
+
+/// How the types of images' layers begin.
+const LAYER_TYPES: [&str; 2] = ["application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs."];
+
+const NO_IMAGE: &str = "it is not an image. Use oci-archive:";
 
 /// An image in the file.
 #[derive(Debug, Deserialize, Serialize)]
@@ -88,11 +96,17 @@ pub(crate) fn describe(document: &Document, name: Option<&str>) -> Result<Vec<u8
     let mut layers = Vec::new();
     for child in &document.manifest.children {
         let member = blob_name(&child.descriptor.digest);
+        let media_type = child.descriptor.media_type.as_str();
         match child.role {
+            // Charts and signatures have manifests like images, but docker knows nothing else.
+            Role::Config if !CONFIGS.contains(&media_type) => return Err(NO_IMAGE),
+            Role::Layer if !LAYER_TYPES.iter().any(|start| media_type.starts_with(start)) => {
+                return Err(NO_IMAGE);
+            }
             Role::Config => config = Some(member),
             Role::Layer => layers.push(member),
             Role::Foreign => return Err("the image has layers that are kept elsewhere. Use oci-archive:"),
-            Role::Manifest => return Err("it is not an image. Use oci-archive:"),
+            Role::Manifest => return Err(NO_IMAGE),
         }
     }
     let config = config.ok_or("it has no configuration and so is not an image. Use oci-archive:")?;

@@ -20,7 +20,7 @@ use crate::blocking::blocking;
 use crate::content::{Content, blob_name};
 use crate::index::{self, Index};
 use crate::layout_source::{LayoutSource, MARKER, MARKER_TEXT, is_index};
-use crate::write::{remove_if_empty, write_blob, write_small};
+use crate::write::{remove_if_empty, write_blob, write_once, write_small};
 
 /// Opens a layout to read from.
 pub(crate) fn open_folder(path: PathBuf) -> Result<LayoutSource, LayoutError> {
@@ -39,18 +39,7 @@ pub(crate) struct FolderTarget {
 impl FolderTarget {
     /// Opens a layout, or makes one in an empty or new folder.
     pub fn open(path: PathBuf) -> Result<Self, LayoutError> {
-        fs::create_dir_all(&path).map_err(LayoutError::io(&path))?;
-        let marker = path.join(MARKER);
-        if !marker.exists() {
-            match refuse_strangers(&path, "an OCI image layout") {
-                // Another copy has made it a layout since we looked: what is there is that one's.
-                Err(_) if marker.exists() => {}
-                outcome => {
-                    outcome?;
-                    write_small(&marker, MARKER_TEXT)?;
-                }
-            }
-        }
+        claim(&path, MARKER, MARKER_TEXT, "an OCI image layout")?;
         Ok(Self { path })
     }
 
@@ -59,8 +48,25 @@ impl FolderTarget {
     }
 }
 
+/// Makes an empty or new folder `what` by putting a marker into it, unless it is that already.
+pub(crate) fn claim(path: &Path, marker: &str, text: &[u8], what: &'static str) -> Result<(), LayoutError> {
+    fs::create_dir_all(path).map_err(LayoutError::io(path))?;
+    let marker = path.join(marker);
+    if marker.exists() {
+        return Ok(());
+    }
+    match refuse_strangers(path, what) {
+        // Another copy has put it there since we looked: what is there is that one's.
+        Err(_) if marker.exists() => Ok(()),
+        outcome => {
+            outcome?;
+            write_once(&marker, text)
+        }
+    }
+}
+
 /// A folder of other things is not written into: it is more likely a mistake than a wish.
-pub(crate) fn refuse_strangers(path: &Path, what: &'static str) -> Result<(), LayoutError> {
+fn refuse_strangers(path: &Path, what: &'static str) -> Result<(), LayoutError> {
     let mut entries = fs::read_dir(path).map_err(LayoutError::io(path))?;
     // Temporary files of ours do not count: an earlier run may have died over them.
     let strange = entries
@@ -112,7 +118,9 @@ fn store(folder: &Path, document: &Document, listed: Option<Option<Tag>>) -> Res
     let Some(tag) = listed else { return Ok(()) };
     // The marker is never replaced, so all who change the index meet at its lock.
     let marker = folder.join(MARKER);
-    let lock = File::open(&marker).map_err(LayoutError::io(&marker))?;
+    // NFS wants to write where it locks; a marker of somebody else's can be locked elsewhere at least.
+    let writable = File::options().read(true).write(true).open(&marker);
+    let lock = writable.or_else(|_| File::open(&marker)).map_err(LayoutError::io(&marker))?;
     lock.lock().map_err(LayoutError::io(&marker))?;
     let content = Content::Folder(folder.to_owned());
     let mut index = match content.read("index.json", index::SIZE)? {
@@ -172,5 +180,43 @@ impl Target for FolderTarget {
     fn finish(&self) -> BoxFuture<'_, Result<(), TransferError>> {
         let partial = self.path.join(".partial");
         blocking(move || remove_if_empty(&partial)).boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+    use std::sync::Barrier;
+
+    use super::*;
+    use crate::dir::DirTarget;
+
+    #[test]
+    fn copies_that_begin_at_once_share_the_folder() {
+        let check = |open: fn(PathBuf) -> Result<(), LayoutError>| {
+            for _ in 0..50 {
+                let folder = tempfile::tempdir().unwrap();
+                let start = Barrier::new(4);
+                let begin = || {
+                    start.wait();
+                    open(folder.path().to_owned()).unwrap();
+                };
+                std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(begin))));
+            }
+        };
+        check(|path| FolderTarget::open(path).map(drop));
+        check(|path| DirTarget::open(path).map(drop));
+    }
+
+    #[test]
+    fn the_marker_is_never_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let marker = folder.path().join(MARKER);
+        let inode = || fs::metadata(&marker).unwrap().ino();
+        write_once(&marker, MARKER_TEXT).unwrap();
+        let first = inode();
+        // As a copy does that looked before the marker was there.
+        write_once(&marker, MARKER_TEXT).unwrap();
+        assert_eq!(inode(), first);
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use oci::{Descriptor, Digest, Manifest, ManifestLimits, Reference, types};
+use oci::{Descriptor, Digest, Manifest, ManifestLimits, Reference, Role, types};
 use transfer::{ByteStream, Source, TransferError};
 
 use crate::LayoutError;
@@ -16,6 +16,16 @@ use crate::index::{self, Index};
 
 /// The most manifests that are looked at to find referrers.
 const MANIFESTS: usize = 20_000;
+
+/// What is remembered of a manifest while the layout is searched: whole, a few thousand could fill the memory.
+pub(crate) struct Found {
+    /// As whatever leads to it describes it.
+    pub descriptor: Descriptor,
+    /// The configuration that it names.
+    pub config: Option<Digest>,
+    /// The manifest that it refers to.
+    pub subject: Option<Digest>,
+}
 
 /// A layout to read from.
 pub(crate) struct LayoutSource {
@@ -51,7 +61,7 @@ impl LayoutSource {
     }
 
     /// All manifests that can be reached, for whoever looks for a special one.
-    pub fn manifests(&self) -> Result<Vec<(Descriptor, Manifest)>, LayoutError> {
+    pub fn manifests(&self) -> Result<Vec<Found>, LayoutError> {
         self.inner.manifests()
     }
 }
@@ -78,9 +88,12 @@ impl Inner {
         self.content.read(&blob_name(&descriptor.digest), ManifestLimits::default().size as u64)
     }
 
-    /// Walks down from the index. What cannot be read is left out: it refers to nothing.
-    fn manifests(&self) -> Result<Vec<(Descriptor, Manifest)>, LayoutError> {
-        let mut found = Vec::new();
+    /// Walks down from the index. What is no manifest is left out: it refers to nothing. A name that lies ends the
+    /// search, because links could lead ever so many names to the same large file.
+    fn manifests(&self) -> Result<Vec<Found>, LayoutError> {
+        let unusable =
+            |why: String| LayoutError::Form { path: self.content.path().clone(), what: "usable", why };
+        let mut all = Vec::new();
         let mut seen = HashSet::new();
         let mut open: Vec<Descriptor> = self.index.entries().map(|(descriptor, _)| descriptor).collect();
         while let Some(descriptor) = open.pop() {
@@ -88,17 +101,27 @@ impl Inner {
                 continue;
             }
             let Some(bytes) = self.manifest(&descriptor)? else { continue };
+            let digest = descriptor.digest;
+            if Digest::of(digest.algorithm(), &bytes) != digest {
+                return Err(unusable(format!("{} is not what its name says", blob_name(&digest))));
+            }
             let parsed = Manifest::parse(&bytes, Some(&descriptor.media_type), &ManifestLimits::default());
             let Ok(manifest) = parsed else { continue };
-            open.extend(manifest.children.iter().map(|child| child.descriptor.clone()));
-            found.push((descriptor, manifest));
-            if found.len() > MANIFESTS {
-                let why = format!("it holds more than the {MANIFESTS} manifests that are searched");
-                let path = self.content.path().clone();
-                return Err(LayoutError::Form { path, what: "usable", why });
+            let config = manifest.children.iter().find(|child| child.role == Role::Config);
+            all.push(Found {
+                descriptor,
+                config: config.map(|child| child.descriptor.digest),
+                subject: manifest.subject.map(|subject| subject.digest),
+            });
+            if all.len() > MANIFESTS {
+                return Err(unusable(format!(
+                    "it holds more than the {MANIFESTS} manifests that are searched"
+                )));
             }
+            let children = manifest.children.into_iter().filter(|child| child.role == Role::Manifest);
+            open.extend(children.map(|child| child.descriptor));
         }
-        Ok(found)
+        Ok(all)
     }
 
     fn referrers(&self) -> Result<&HashMap<Digest, Vec<Descriptor>>, LayoutError> {
@@ -106,9 +129,9 @@ impl Inner {
             return Ok(known);
         }
         let mut referrers: HashMap<Digest, Vec<Descriptor>> = HashMap::new();
-        for (descriptor, manifest) in self.manifests()? {
-            if let Some(subject) = manifest.subject {
-                referrers.entry(subject.digest).or_default().push(descriptor);
+        for Found { descriptor, subject, .. } in self.manifests()? {
+            if let Some(subject) = subject {
+                referrers.entry(subject).or_default().push(descriptor);
             }
         }
         Ok(self.referrers.get_or_init(|| referrers))

@@ -20,15 +20,35 @@ const GATHER: usize = 1 << 20;
 
 /// Writes a small file whole: beside its place, synced, and then moved there.
 pub(crate) fn write_small(path: &Path, bytes: &[u8]) -> Result<(), LayoutError> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let write = || {
-        let mut file = temporary(folder)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|error| error.error)?;
-        sync_folder(folder)
+    let publish = || {
+        complete(path, bytes)?.persist(path).map_err(|error| error.error)?;
+        sync_folder(folder_of(path))
     };
-    write().map_err(LayoutError::io(path))
+    publish().map_err(LayoutError::io(path))
+}
+
+/// The same for a file that is never replaced: where one is already, it stays.
+pub(crate) fn write_once(path: &Path, bytes: &[u8]) -> Result<(), LayoutError> {
+    let publish = || match complete(path, bytes)?.persist_noclobber(path) {
+        Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        outcome => {
+            outcome.map_err(|error| error.error)?;
+            sync_folder(folder_of(path))
+        }
+    };
+    publish().map_err(LayoutError::io(path))
+}
+
+/// A complete temporary file beside `path`.
+fn complete(path: &Path, bytes: &[u8]) -> io::Result<tempfile::NamedTempFile> {
+    let mut file = temporary(folder_of(path))?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    Ok(file)
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("."))
 }
 
 /// A file that vanishes unless it is moved to its place, readable by whoever may read new files.
@@ -153,6 +173,11 @@ fn open_partial(
         fs::create_dir_all(folder).map_err(LayoutError::io(folder))?;
     }
     loop {
+        // The name is known beforehand: whoever may write here could have laid a link to another file there.
+        if partial.symlink_metadata().is_ok_and(|found| !found.is_file()) {
+            let why = "something else is there".into();
+            return Err(LayoutError::Form { path: partial.to_owned(), what: "a file", why });
+        }
         let mut options = OpenOptions::new();
         let file =
             options.create(true).truncate(false).read(true).write(true).open(partial).map_err(wrong())?;
@@ -164,8 +189,9 @@ fn open_partial(
             }
             return Ok(None);
         }
-        // The one who held the lock may have moved this very file to its place, or removed it.
-        let same = partial.metadata().is_ok_and(|now| {
+        // The one who held the lock may have moved this very file to its place, or removed it. And a link that came
+        // after the look above is not the file that it led to.
+        let same = partial.symlink_metadata().is_ok_and(|now| {
             file.metadata().is_ok_and(|mine| (now.dev(), now.ino()) == (mine.dev(), mine.ino()))
         });
         if !same {

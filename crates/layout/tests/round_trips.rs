@@ -8,7 +8,7 @@ use common::{Maker, copy, end, names};
 use layout::LocalRef;
 use oci::{Descriptor, types};
 use serde_json::json;
-use transfer::Options;
+use transfer::{Limits, Options, select_platform};
 
 /// A layout with an index of two platforms under `v1`, and a signature of it.
 fn index(folder: &Path) -> (Descriptor, Descriptor) {
@@ -125,17 +125,22 @@ fn layout_member(file: &Path, name: &str) -> serde_json::Value {
 fn an_index_does_not_fit_into_a_docker_archive() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    index(&at("first"));
+    let (root, _) = index(&at("first"));
     let from = end(format!("oci:{}:v1", at("first").display()));
     let to = end(format!("docker-archive:{}", at("a.tar").display()));
     // A runtime of its own, as a command has: blocking work that a failed copy left behind ends with it, and takes the
     // unfinished file away.
-    let run = |options: Options| tokio::runtime::Runtime::new().unwrap().block_on(copy(&from, &to, options));
-    let error = run(Options::default()).unwrap_err().to_string();
+    let runtime = || tokio::runtime::Runtime::new().unwrap();
+    let run = |from: &LocalRef| runtime().block_on(copy(from, &to, Options::default()));
+    let error = run(&from).unwrap_err().to_string();
     assert!(error.contains("--platform"), "{error}");
-    let one = Options { platform: Some("linux/arm64".parse().unwrap()), ..Options::default() };
     assert_eq!(names(folder.path()), ["first"]);
-    run(one).unwrap();
+    let arm = runtime().block_on(async {
+        let source = from.source().await.unwrap();
+        let wanted = "linux/arm64".parse().unwrap();
+        select_platform(&source, root, &wanted, &Limits::default()).await.unwrap()
+    });
+    run(&end(format!("oci:{}@{}", at("first").display(), arm.digest))).unwrap();
     assert_eq!(names(folder.path()), ["a.tar", "first"]);
 }
 
@@ -155,4 +160,50 @@ async fn two_copies_into_one_layout_do_not_lose_each_other() {
         assert_eq!(source.resolve(to.reference()).await.unwrap().digest, root.digest);
     }
     assert!(!at("shared/.partial").exists());
+}
+
+#[tokio::test]
+async fn a_layout_whose_names_lie_is_not_searched() {
+    let folder = tempfile::tempdir().unwrap();
+    let maker = Maker(folder.path());
+    let (image, other) = (maker.image("amd64", &[b"a"], None), maker.image("arm64", &[b"b"], None));
+    let blobs = folder.path().join("blobs/sha256");
+    // One large manifest under many names costs its file once, and memory for each name.
+    std::fs::remove_file(blobs.join(other.digest.hex())).unwrap();
+    std::os::unix::fs::symlink(image.digest.hex(), blobs.join(other.digest.hex())).unwrap();
+    maker.finish(&[&image, &other]);
+    let source = end(format!("oci:{}:v1", folder.path().display())).source().await.unwrap();
+    let error = source.referrers(&image.digest).await.unwrap_err().to_string();
+    assert!(error.contains("is not what its name says"), "{error}");
+}
+
+#[tokio::test]
+async fn what_docker_cannot_load_does_not_fit_into_a_docker_archive() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let check = async |config: &str, layer: &str, good: bool| {
+        let from = tempfile::tempdir().unwrap();
+        let maker = Maker(from.path());
+        let (config, layer) = (maker.put(config, b"{}"), maker.put(layer, b"layer"));
+        let document = json!({"schemaVersion": 2, "mediaType": types::OCI_MANIFEST, "config": config,
+            "layers": [layer]});
+        maker.finish(&[&maker.json(types::OCI_MANIFEST, &document)]);
+        let (from, to) = (
+            end(format!("oci:{}:v1", from.path().display())),
+            end(format!("docker-archive:{}", at("a.tar").display())),
+        );
+        let outcome = copy(&from, &to, Options::default()).await.map_err(|error| error.to_string());
+        assert_eq!(outcome.is_ok(), good, "{outcome:?}");
+        assert!(good || outcome.unwrap_err().contains("not an image"));
+    };
+    let docker = "application/vnd.docker.container.image.v1+json";
+    check(docker, "application/vnd.docker.image.rootfs.diff.tar.gzip", true).await;
+    check(types::OCI_CONFIG, common::TAR, true).await;
+    check(
+        "application/vnd.cncf.helm.config.v1+json",
+        "application/vnd.cncf.helm.chart.content.v1.tar+gzip",
+        false,
+    )
+    .await;
+    check(types::OCI_CONFIG, "application/vnd.dev.cosign.simplesigning.v1+json", false).await;
 }

@@ -6,7 +6,7 @@ use oci::{Descriptor, Tag};
 use tokio::task::JoinSet;
 
 use crate::graph::{Walk, fetch};
-use crate::{Naming, Options, Outcome, Progress, Source, Target, TransferError, select_platform};
+use crate::{Naming, Options, Outcome, Progress, Source, Target, TransferError};
 
 /// What a copy did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,8 +40,8 @@ impl Report {
     }
 }
 
-/// Copies the graph below `root` and says which manifest stands at its top then: `root`, or the one for the
-/// platform that was asked for.
+/// Copies the graph below `root`. For one platform alone, `root` is what
+/// [`select_platform`](crate::select_platform) finds.
 ///
 /// Children go before parents, blobs before their manifest and tags last, so that whatever interrupts it, the
 /// target never names what it has not got. What the target has is not sent again; bytes and digests stay.
@@ -51,11 +51,7 @@ pub async fn copy_graph(
     root: Descriptor,
     options: &Options,
     progress: Arc<dyn Progress>,
-) -> Result<(Descriptor, Report), TransferError> {
-    let root = match &options.platform {
-        Some(wanted) => select_platform(&source, root, wanted, &options.limits).await?,
-        None => root,
-    };
+) -> Result<Report, TransferError> {
     let walk = Arc::new(Walk::new(source, target.clone(), root.digest, options.clone(), progress));
     let mut tags = options.tags.iter();
     // With referrers, the tag has to wait for them.
@@ -66,7 +62,7 @@ pub async fn copy_graph(
     }
     tag(&walk, &root, tags).await?;
     target.finish().await?;
-    Ok((root, walk.report()))
+    Ok(walk.report())
 }
 
 /// Copies what refers to the manifests that were copied, then what refers to that, until there is no more.
@@ -93,7 +89,7 @@ async fn referrers(walk: &Arc<Walk>) -> Result<(), TransferError> {
 
 async fn referrers_of(walk: Arc<Walk>, subject: Descriptor) -> Result<(), TransferError> {
     for referrer in walk.source.referrers(&subject.digest).await? {
-        walk.clone().manifest(referrer, None, true, 0).await?;
+        walk.clone().referrer(subject.digest, referrer).await?;
     }
     Ok(())
 }

@@ -6,7 +6,10 @@ use std::time::Duration;
 use oci::{Descriptor, Platform, types};
 
 use crate::fake::{Fake, run};
-use crate::{Event, Limits, Options, Outcome, Progress, Report, Retry, Silent, TransferError, copy_graph};
+use crate::{
+    Event, Limits, Options, Outcome, Progress, Report, Retry, Silent, Source, TransferError, copy_graph,
+    select_platform,
+};
 
 fn options() -> Options {
     let retry = Retry { failures: 2, first: Duration::ZERO, longest: Duration::ZERO };
@@ -18,7 +21,7 @@ async fn copy(
     to: &Arc<Fake>,
     root: &Descriptor,
     options: &Options,
-) -> Result<(Descriptor, Report), TransferError> {
+) -> Result<Report, TransferError> {
     copy_graph(from.clone(), to.clone(), root.clone(), options, Arc::new(Silent)).await
 }
 
@@ -42,8 +45,7 @@ fn a_nested_index_arrives_whole_and_in_order() {
         let (a, b) = (image(&from, "a", 3), image(&from, "b", 12));
         let inner = from.put_index(&[a.clone(), b.clone()]);
         let root = from.put_index(&[inner.clone(), b.clone()]);
-        let (top, report) = copy(&from, &to, &root, &options()).await.unwrap();
-        assert_eq!(top, root);
+        let report = copy(&from, &to, &root, &options()).await.unwrap();
         assert_eq!(to.tagged("v1"), Some(root.digest));
         // 15 layers and the one configuration that both share.
         assert_eq!((report.manifests, report.blobs, report.present), (4, 16, 0));
@@ -62,9 +64,9 @@ fn only_what_is_missing_is_sent() {
         let layers = [from.put_blob(b"one"), from.put_blob(b"two")];
         to.put_blob(b"one");
         let root = from.put_image(&layers, None);
-        let (_, report) = copy(&from, &to, &root, &options()).await.unwrap();
+        let report = copy(&from, &to, &root, &options()).await.unwrap();
         assert_eq!((report.blobs, report.present, report.bytes), (2, 1, 5));
-        let (_, again) = copy(&from, &to, &root, &options()).await.unwrap();
+        let again = copy(&from, &to, &root, &options()).await.unwrap();
         assert_eq!((again.blobs, again.manifests, again.present), (0, 0, 1));
     });
 }
@@ -96,13 +98,15 @@ fn one_platform_is_copied_alone() {
         let amd = with_platform(image(&from, "amd", 1), "linux", "amd64");
         let arm = with_platform(image(&from, "arm", 1), "linux", "arm64");
         let root = from.put_index(&[amd.clone(), arm.clone()]);
-        let platform = Some("linux/arm64".parse().unwrap());
-        let wanted = Options { platform, ..options() };
-        let (top, report) = copy(&from, &to, &root, &wanted).await.unwrap();
+        let source: Arc<dyn Source> = from.clone();
+        let select = async |wanted: &str| {
+            select_platform(&source, root.clone(), &wanted.parse().unwrap(), &Limits::default()).await
+        };
+        let top = select("linux/arm64").await.unwrap();
+        let report = copy(&from, &to, &top, &options()).await.unwrap();
         assert_eq!((top.digest, report.manifests), (arm.digest, 1));
         assert!(!to.holds(&amd.digest) && !to.holds(&root.digest));
-        let other = Options { platform: Some("linux/s390x".parse().unwrap()), ..options() };
-        let error = copy(&from, &to, &root, &other).await.unwrap_err().to_string();
+        let error = select("linux/s390x").await.unwrap_err().to_string();
         assert!(error.contains("linux/amd64, linux/arm64"), "{error}");
     });
 }
@@ -117,7 +121,23 @@ fn a_sparse_index_is_copied_only_on_request() {
         let refused = copy(&from, &to, &root, &options()).await;
         assert!(matches!(refused, Err(TransferError::Sparse { .. })), "{refused:?}");
         assert_eq!(to.tagged("v1"), None);
-        let (_, report) = copy(&from, &to, &root, &Options { sparse: true, ..options() }).await.unwrap();
+        let report = copy(&from, &to, &root, &Options { sparse: true, ..options() }).await.unwrap();
+        assert_eq!((report.skipped, to.tagged("v1")), (1, Some(root.digest)));
+    });
+}
+
+#[test]
+fn a_referrer_that_is_only_listed_is_left_out_on_request() {
+    run(async {
+        let (from, to) = (Arc::new(Fake::default()), Arc::new(Fake::default()));
+        let root = image(&from, "a", 1);
+        let signature = from.put_image(&[from.put_blob(b"signature")], Some(&root));
+        from.remove(&signature.digest);
+        from.list(&root.digest, &signature);
+        let options = Options { referrers: true, ..options() };
+        let error = copy(&from, &to, &root, &options).await.unwrap_err().to_string();
+        assert!(error.contains("--sparse"), "{error}");
+        let report = copy(&from, &to, &root, &Options { sparse: true, ..options }).await.unwrap();
         assert_eq!((report.skipped, to.tagged("v1")), (1, Some(root.digest)));
     });
 }

@@ -28,6 +28,18 @@ pub enum TransferError {
         /// The end that has not got it.
         place: String,
     },
+    /// A manifest is listed as a referrer, but its own registry does not hold it any more.
+    #[error(
+        "{referrer}, which is listed as referring to {subject}, is not whole in {place}: use --sparse to leave it out"
+    )]
+    StaleReferrer {
+        /// What is absent.
+        referrer: Digest,
+        /// What it refers to.
+        subject: Digest,
+        /// The end that has not got it.
+        place: String,
+    },
     /// The bytes are not what their descriptor says.
     #[error("{place} sent wrong bytes for {digest}: {error}")]
     Corrupt {
@@ -60,6 +72,9 @@ pub enum TransferError {
         /// How many there should be.
         size: u64,
     },
+    /// A stream of a blob was read on after the blob had been asked for again.
+    #[error("the blob {0} is being read anew")]
+    Replaced(Digest),
     /// The graph is deeper than allowed.
     #[error("the graph below {root} is nested deeper than the {most} levels that are allowed")]
     Depth {

@@ -22,6 +22,7 @@ pub(crate) struct Fake(Mutex<State>);
 struct State {
     content: HashMap<Digest, (Descriptor, Bytes)>,
     tags: HashMap<String, Digest>,
+    listed: Vec<(Digest, Descriptor)>,
     chunk: Option<usize>,
     cut: Option<(u64, usize)>,
     opened: Vec<u64>,
@@ -69,6 +70,11 @@ impl Fake {
 
     pub fn remove(&self, digest: &Digest) {
         self.state().content.remove(digest);
+    }
+
+    /// Lists a referrer, whether it is there or not.
+    pub fn list(&self, subject: &Digest, referrer: &Descriptor) {
+        self.state().listed.push((*subject, referrer.clone()));
     }
 
     /// Blobs come in chunks of this size.
@@ -160,7 +166,10 @@ impl Source for Fake {
             Manifest::parse(bytes, Some(&descriptor.media_type), &ManifestLimits::default())
                 .is_ok_and(|manifest| manifest.subject.is_some_and(|subject| subject.digest == *digest))
         };
-        let found = self.state().content.values().filter(|entry| about(entry)).map(|e| e.0.clone()).collect();
+        let state = self.state();
+        let mut found: Vec<Descriptor> =
+            state.content.values().filter(|entry| about(entry)).map(|e| e.0.clone()).collect();
+        found.extend(state.listed.iter().filter(|(subject, _)| subject == digest).map(|l| l.1.clone()));
         async move { Ok(found) }.boxed()
     }
 }

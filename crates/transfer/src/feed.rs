@@ -27,6 +27,9 @@ struct Inner {
 /// How far the content has been verified. Kept outside the streams, so that a second stream that begins before
 /// the end of the first goes on with the same hash.
 struct State {
+    /// Which stream is the last that was made. What took an earlier one may go on reading for a while after its
+    /// request has been answered; those bytes must not get into the hash of the later one.
+    stream: u64,
     verifier: Option<Verifier>,
     seen: u64,
     failure: Option<TransferError>,
@@ -40,7 +43,7 @@ impl Feed {
         retry: Retry,
         progress: Arc<dyn Progress>,
     ) -> Self {
-        let state = Mutex::new(State { verifier: None, seen: 0, failure: None });
+        let state = Mutex::new(State { stream: 0, verifier: None, seen: 0, failure: None });
         Self(Arc::new(Inner { source, descriptor, retry, progress, state }))
     }
 
@@ -65,7 +68,7 @@ impl Feed {
         self.0.state().failure.clone()
     }
 
-    /// The whole blob.
+    /// The whole blob. Whichever way a stream is made, it is the end of the one before it.
     pub fn from_start(&self) -> ByteStream {
         self.after(Verifier::new(self.0.descriptor.digest, Some(self.0.descriptor.size)), 0)
     }
@@ -73,15 +76,16 @@ impl Feed {
     /// The rest of the blob for a target that holds its first `offset` bytes from an earlier run. `prefix` has
     /// taken them in.
     pub fn after(&self, prefix: Verifier, offset: u64) -> ByteStream {
-        *self.0.state() = State { verifier: Some(prefix), seen: offset, failure: None };
-        self.stream(offset)
+        let mut state = self.0.state();
+        *state = State { stream: state.stream, verifier: Some(prefix), seen: offset, failure: None };
+        self.stream(&mut state, offset)
     }
 
     /// The blob again from `offset`, for a target that took only so much of this feed's last stream. `None`
     /// when it claims to have more than it was sent.
     pub fn again(&self, offset: u64) -> Option<ByteStream> {
-        let seen = self.0.state().seen;
-        (offset <= seen).then(|| self.stream(offset))
+        let mut state = self.0.state();
+        (offset <= state.seen).then(|| self.stream(&mut state, offset))
     }
 
     /// Waits as long as the policy says after this many failures in a row of the target, and tells the
@@ -92,12 +96,24 @@ impl Feed {
         Ok(())
     }
 
-    fn stream(&self, offset: u64) -> ByteStream {
-        let inner = self.0.clone();
-        let cursor =
-            Cursor { inner: inner.clone(), stream: None, position: offset, failures: 0, failed_at: offset };
+    fn stream(&self, state: &mut State, offset: u64) -> ByteStream {
+        state.stream += 1;
+        let (inner, number) = (self.0.clone(), state.stream);
+        let cursor = Cursor {
+            inner: inner.clone(),
+            number,
+            stream: None,
+            position: offset,
+            failures: 0,
+            failed_at: offset,
+        };
         stream::try_unfold(cursor, Cursor::next)
-            .inspect_err(move |error| inner.state().failure = Some(error.clone()))
+            .inspect_err(move |error| {
+                let mut state = inner.state();
+                if state.stream == number {
+                    state.failure = Some(error.clone());
+                }
+            })
             .boxed()
     }
 }
@@ -117,13 +133,21 @@ impl Inner {
         TransferError::Corrupt { digest: self.descriptor.digest, place: self.source.place(), error }
     }
 
-    /// Takes in the bytes that end at `end`. What an earlier stream has brought already is not hashed twice.
-    fn verify(&self, bytes: &[u8], end: u64) -> Result<(), VerifyError> {
+    /// Takes in the bytes that end at `end` in the stream `number`. What an earlier stream has brought already is
+    /// not hashed twice.
+    fn verify(&self, number: u64, bytes: &[u8], end: u64) -> Result<(), TransferError> {
+        let mut state = self.state();
+        if state.stream != number {
+            return Err(TransferError::Replaced(self.descriptor.digest));
+        }
+        self.hash(&mut state, bytes, end).map_err(|error| self.corrupt(error))
+    }
+
+    fn hash(&self, state: &mut State, bytes: &[u8], end: u64) -> Result<(), VerifyError> {
         let size = self.descriptor.size;
         if end > size {
             return Err(VerifyError::TooLong { expected: size });
         }
-        let mut state = self.state();
         let fresh = usize::try_from(end.saturating_sub(state.seen)).unwrap_or(usize::MAX).min(bytes.len());
         if let Some(verifier) = &mut state.verifier {
             verifier.update(&bytes[bytes.len() - fresh..])?;
@@ -136,6 +160,7 @@ impl Inner {
 /// One reading of the blob.
 struct Cursor {
     inner: Arc<Inner>,
+    number: u64,
     stream: Option<ByteStream>,
     position: u64,
     failures: u32,
@@ -147,7 +172,7 @@ impl Cursor {
         let size = self.inner.descriptor.size;
         if self.position == size {
             // Nothing was read of an empty blob, and yet its digest must be right.
-            self.inner.verify(&[], size).map_err(|error| self.inner.corrupt(error))?;
+            self.inner.verify(self.number, &[], size)?;
             return Ok(None);
         }
         loop {
@@ -182,7 +207,7 @@ impl Cursor {
 
     fn accept(&mut self, chunk: &Bytes) -> Result<(), TransferError> {
         let end = self.position + chunk.len() as u64;
-        self.inner.verify(chunk, end).map_err(|error| self.inner.corrupt(error))?;
+        self.inner.verify(self.number, chunk, end)?;
         self.position = end;
         self.inner.progress.event(Event::Position(&self.inner.descriptor, end));
         Ok(())
@@ -288,6 +313,28 @@ mod tests {
             drop(first);
             assert!(feed.again(9).is_none(), "only eight bytes were sent");
             assert_eq!(collect(feed.again(3).unwrap()).await.unwrap(), b"3456789");
+        });
+    }
+
+    #[test]
+    fn a_stream_that_is_still_read_does_not_spoil_the_next() {
+        run(async {
+            let fake = Arc::new(Fake::default());
+            let descriptor = fake.put_blob(b"0123456789");
+            let feed = feed(&fake, descriptor);
+            fake.chunk(4);
+            // As a target does that is answered before it has sent all, and whose connection goes on sending.
+            let mut first = feed.from_start();
+            first.try_next().await.unwrap();
+            let second = feed.from_start();
+            assert!(matches!(first.try_next().await, Err(TransferError::Replaced(_))));
+            assert!(feed.failure().is_none(), "the source has not failed");
+            let mut third = feed.from_start();
+            assert_eq!(third.try_next().await.unwrap().unwrap(), b"0123".as_slice());
+            assert!(matches!(collect(second).await, Err(TransferError::Replaced(_))));
+            let fourth = feed.again(4).unwrap();
+            assert!(matches!(collect(third).await, Err(TransferError::Replaced(_))));
+            assert_eq!(collect(fourth).await.unwrap(), b"456789");
         });
     }
 

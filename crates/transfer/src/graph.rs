@@ -221,6 +221,26 @@ impl Walk {
         }
     }
 
+    /// A manifest that refers to `subject`. The list may be older than what it names: fallback tags are.
+    pub async fn referrer(
+        self: Arc<Self>,
+        subject: Digest,
+        descriptor: Descriptor,
+    ) -> Result<(), TransferError> {
+        match self.clone().manifest(descriptor.clone(), None, true, 0).await {
+            Err(error) if error.is_not_found() && !self.options.sparse => Err(TransferError::StaleReferrer {
+                referrer: descriptor.digest,
+                subject,
+                place: self.source.place(),
+            }),
+            Err(error) if error.is_not_found() => {
+                self.done(&descriptor, Outcome::Absent, true);
+                Ok(())
+            }
+            outcome => outcome,
+        }
+    }
+
     async fn blob(self: Arc<Self>, descriptor: Descriptor) -> Result<(), TransferError> {
         let cell = self.once(&descriptor, false)?;
         cell.get_or_try_init(|| self.copy_blob(&descriptor)).await.copied()

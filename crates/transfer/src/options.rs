@@ -2,18 +2,16 @@
 
 use oci::{ManifestLimits, Tag};
 
-use crate::{PlatformFilter, Retry};
+use crate::Retry;
 
 /// How to copy.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// How many blobs move at once.
     pub jobs: usize,
-    /// Copy only the manifest for this platform.
-    pub platform: Option<PlatformFilter>,
     /// Copy what refers to any copied manifest, too, and what refers to that.
     pub referrers: bool,
-    /// Leave out manifests of an index that the source has not got, instead of failing.
+    /// Leave out manifests of an index, and referrers, that the source has not got, instead of failing.
     pub sparse: bool,
     /// Copy foreign layers, too, where the source holds them.
     pub foreign: bool,
@@ -29,7 +27,6 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             jobs: 6,
-            platform: None,
             referrers: false,
             sparse: false,
             foreign: false,

@@ -10,7 +10,7 @@ pub struct Retry {
     pub failures: u32,
     /// The pause after the first failure; it doubles with each.
     pub first: Duration,
-    /// The longest pause, also for a server that names one itself.
+    /// The longest pause. A server that names one itself may ask for more.
     pub longest: Duration,
 }
 

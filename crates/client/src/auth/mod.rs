@@ -11,10 +11,11 @@ use std::collections::HashMap;
 use oci::RepoName;
 use reqwest::header::{HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use tokio::sync::Mutex;
+use transfer::Retry;
 
-use crate::Host;
 use crate::headers::LONGEST;
 use crate::settings::Clients;
+use crate::{Host, Settings};
 use challenge::Challenge;
 pub use credential::{Credential, Secret};
 pub use file::AuthFileError;
@@ -82,6 +83,7 @@ pub(crate) struct Authenticator {
     repository: Option<RepoName>,
     secure: bool,
     keyring: Keyring,
+    retry: Retry,
     state: Mutex<State>,
 }
 
@@ -95,8 +97,9 @@ struct State {
 
 impl Authenticator {
     /// For requests to `host` about `repository`; `secure` when they go over TLS.
-    pub fn new(host: Host, repository: Option<RepoName>, secure: bool, keyring: Keyring) -> Self {
-        Self { host, repository, secure, keyring, state: Mutex::default() }
+    pub fn new(host: Host, repository: Option<RepoName>, secure: bool, settings: &Settings) -> Self {
+        let (keyring, retry) = (settings.keyring.clone(), settings.retry);
+        Self { host, repository, secure, keyring, retry, state: Mutex::default() }
     }
 
     /// The `Authorization` header for a request, as far as the registry has asked for one before.
@@ -159,7 +162,7 @@ impl Authenticator {
                 }
                 let realm = Realm::new(realm, service.clone(), &self.host, self.secure)?;
                 let scopes = scope.with_challenge(asked.as_deref());
-                let token = realm.token(clients, credential, &scopes).await?;
+                let token = realm.token(clients, &self.retry, credential, &scopes).await?;
                 let header = token.header().clone();
                 state.tokens.insert(scope.clone(), token);
                 Ok(Some(header))

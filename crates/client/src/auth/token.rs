@@ -3,15 +3,18 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Client, RequestBuilder, StatusCode, Url};
 use serde::Deserialize;
+use transfer::Retry;
 
 use super::credential::Credential;
+use crate::answer::{is_passing, longest_pause, next_pause};
 use crate::body::read_body;
 use crate::host::{same_site, shorten};
 use crate::settings::Clients;
-use crate::{Host, PATIENCE};
+use crate::{ClientError, Host, PATIENCE, headers};
 
 /// The most bytes of a token server's answer.
 const ANSWER: usize = 256 << 10;
@@ -52,6 +55,16 @@ pub enum TokenError {
         realm: String,
         /// What happened.
         reason: String,
+    },
+    /// The token server has too much to do, or is being repaired.
+    #[error("the token server {realm} answers {status}: try again later")]
+    Busy {
+        /// Its address.
+        realm: String,
+        /// What it answers.
+        status: StatusCode,
+        /// How long it asks to be left alone.
+        wait: Option<Duration>,
     },
     /// The token server refuses.
     #[error("the token server {realm} answers {status}: log in again with `podman login` or `docker login`")]
@@ -134,30 +147,62 @@ impl Realm {
         }
     }
 
-    /// Gets a token for these scopes, anonymously without a credential.
+    /// Gets a token for these scopes, anonymously without a credential. Asks again where that may help.
     pub async fn token(
         &self,
         clients: &Clients,
+        retry: &Retry,
         credential: Option<&Credential>,
         scopes: &[String],
     ) -> Result<Token, TokenError> {
-        let unreachable =
-            |reason: String| TokenError::Unreachable { realm: self.name(), reason: shorten(&reason) };
-        let client = clients.of(self.url.scheme()).map_err(|error| unreachable(error.to_string()))?;
-        let request = self.request(client, credential, scopes);
-        let answer = tokio::time::timeout(PATIENCE, async {
-            let response = request.send().await.map_err(|error| error.without_url().to_string())?;
-            let status = response.status();
-            Ok((status, read_body(response, ANSWER).await.map_err(|error| error.to_string())?))
-        });
-        let (status, body) = match answer.await {
-            Ok(outcome) => outcome.map_err(unreachable)?,
-            Err(_) => return Err(unreachable("no answer in time".into())),
-        };
-        if status != StatusCode::OK {
-            return Err(TokenError::Refused { realm: self.name(), status });
+        let client = clients.of(self.url.scheme()).map_err(|error| self.unreachable(&error.to_string()))?;
+        let mut failures = 0;
+        loop {
+            let error = match self.ask(client, credential, scopes).await {
+                Ok(body) => {
+                    return read_token(&body).ok_or_else(|| TokenError::NoToken { realm: self.name() });
+                }
+                Err(error) => error,
+            };
+            failures += 1;
+            let wait = match error {
+                TokenError::Unreachable { .. } => None,
+                TokenError::Busy { wait, .. } => wait,
+                _ => return Err(error),
+            };
+            match next_pause(retry, failures, wait) {
+                Some(pause) if pause <= longest_pause(retry) => tokio::time::sleep(pause).await,
+                _ => return Err(error),
+            }
         }
-        read_token(&body).ok_or_else(|| TokenError::NoToken { realm: self.name() })
+    }
+
+    async fn ask(
+        &self,
+        client: &Client,
+        credential: Option<&Credential>,
+        scopes: &[String],
+    ) -> Result<Bytes, TokenError> {
+        let sent = tokio::time::timeout(PATIENCE, self.request(client, credential, scopes).send()).await;
+        let mut response = sent
+            .map_err(|_| self.unreachable("no answer in time"))?
+            .map_err(|error| self.unreachable(&error.without_url().to_string()))?;
+        let (realm, status) = (self.name(), response.status());
+        if is_passing(status) {
+            let wait = headers::retry_after(response.headers());
+            return Err(TokenError::Busy { realm, status, wait });
+        }
+        if status != StatusCode::OK {
+            return Err(TokenError::Refused { realm, status });
+        }
+        read_body(&mut response, ANSWER).await.map_err(|error| match error {
+            ClientError::TooLarge { .. } => TokenError::NoToken { realm },
+            error => self.unreachable(&error.to_string()),
+        })
+    }
+
+    fn unreachable(&self, reason: &str) -> TokenError {
+        TokenError::Unreachable { realm: self.name(), reason: shorten(reason) }
     }
 
     /// The address without its query, which may hold what is not for messages.

@@ -100,6 +100,8 @@ impl Server {
 }
 
 fn serve(stream: TcpStream, handler: &dyn Handler, seen: &Mutex<Vec<Request>>) -> Option<()> {
+    // Head and body are written apart: without this, each answer would wait for the last one to be noticed.
+    stream.set_nodelay(true).ok()?;
     let mut reader = BufReader::new(stream.try_clone().ok()?);
     loop {
         let (mut request, length) = read_head(&mut reader)?;

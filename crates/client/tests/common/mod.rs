@@ -40,5 +40,5 @@ pub async fn copy(from: Arc<Repository>, to: Arc<Repository>) -> Result<transfer
     let root = from.resolve(Some(&oci::Reference::Tag(tag))).await?;
     let tags = vec!["v1".parse().expect("a tag")];
     let options = Options { tags, retry: retry(), ..Options::default() };
-    Ok(transfer::copy_graph(from, to, root, &options, Arc::new(Silent)).await?.1)
+    transfer::copy_graph(from, to, root, &options, Arc::new(Silent)).await
 }

@@ -75,7 +75,8 @@ pub async fn copy_from(
     if let Some(oci::Reference::Tag(tag)) = to.reference() {
         options.tags = vec![tag.clone()];
     }
-    copy_graph(source, to.target().await?, root, &options, Arc::new(Silent)).await
+    let report = copy_graph(source, to.target().await?, root.clone(), &options, Arc::new(Silent)).await?;
+    Ok((root, report))
 }
 
 /// The names in a folder, sorted.
