@@ -93,7 +93,8 @@ impl FileBody {
             ready!(self.poll_fetch(cx))?;
             self.cached = len;
         }
-        let tag = ready!(conn.slot.poll_offer(cx, &self.left.file, self.left.offset, self.cached));
+        let more = self.left.len - self.cached as u64 >= SENDFILE_MIN as u64;
+        let tag = ready!(conn.slot.poll_offer(cx, &self.left.file, self.left.offset, self.cached, more));
         self.cached = 0;
         Poll::Ready(Ok(tag))
     }

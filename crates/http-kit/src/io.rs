@@ -48,6 +48,14 @@ impl Socket {
         each!(self, stream => stream.try_io(Interest::WRITABLE, || call(stream.as_fd())))
     }
 
+    /// Holds back what does not fill a segment of the network, or lets go of it.
+    fn cork(&self, on: bool) {
+        if let Socket::Tcp(stream) = self {
+            // Where it fails, the same bytes go out in other portions.
+            let _as_well = socket2::SockRef::from(stream).set_tcp_cork(on);
+        }
+    }
+
     /// Unknown counts as none: then no progress is seen, and the write times out as it would without asking.
     fn unsent(&self) -> usize {
         each!(self, stream => sys::unsent(stream.as_fd())).unwrap_or(0)
@@ -88,11 +96,14 @@ pub(crate) struct Io {
     /// Read while finding out the protocol, and not yet given to hyper.
     early: BytesMut,
     stall: Stall,
+    /// From the head of a response that is sent by sendfile to the flush after its end, only full segments leave. Without
+    /// that each call ends with a small one, and a client takes twice as long to read what it gets.
+    corked: bool,
 }
 
 impl Io {
     pub(crate) fn new(socket: Socket, conn: Arc<ConnInfo>, write_stall: Duration) -> Io {
-        Io { socket, conn, early: BytesMut::new(), stall: Stall::new(write_stall) }
+        Io { socket, conn, early: BytesMut::new(), stall: Stall::new(write_stall), corked: false }
     }
 
     /// Reads until it is clear whether the client speaks HTTP/2 outright.
@@ -140,8 +151,15 @@ impl Io {
         )))
     }
 
-    /// Writes a response's tagged slice by sendfile, or what comes before it with the hint that more follows.
-    fn poll_write_tagged(&self, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    /// Writes a response's tagged slice by sendfile, or what comes before it.
+    fn poll_write_tagged(
+        &mut self,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if !std::mem::replace(&mut self.corked, true) {
+            self.socket.cork(true);
+        }
         let at = bufs.iter().position(|buf| zerocopy::is_tag(buf)).unwrap_or(bufs.len());
         let (before, tagged) = bufs.split_at(at);
         match tagged.first() {
@@ -152,9 +170,7 @@ impl Io {
             }
             Some(_) => {
                 let len = before.iter().map(|buf| buf.len()).sum();
-                self.socket.poll_call(cx, len, |socket| {
-                    socket2::SockRef::from(&socket).send_vectored_with_flags(before, libc::MSG_MORE)
-                })
+                self.socket.poll_call(cx, len, |socket| socket2::SockRef::from(&socket).send_vectored(before))
             }
             // The slot waits for its tag, and this write does not carry it: the slice must have been copied.
             None => self.conn.slot.poll_send(&[], |_, _, _| Poll::Ready(Ok(0))),
@@ -214,6 +230,11 @@ impl AsyncWrite for Io {
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.corked && !this.conn.slot.expects_more() {
+            this.corked = false;
+            this.socket.cork(false);
+        }
         Poll::Ready(Ok(()))
     }
 

@@ -36,6 +36,8 @@ pub(crate) fn is_tag(slice: &[u8]) -> bool {
 #[derive(Default)]
 pub(crate) struct Slot {
     taken: AtomicBool,
+    /// Whether another segment follows the last one that was put in.
+    more: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -54,12 +56,14 @@ struct Segment {
 
 impl Slot {
     /// Puts a segment in, and gives the slice that stands for it; pending while the last one is still being sent.
+    /// `more` says that another one will follow.
     pub(crate) fn poll_offer(
         &self,
         cx: &mut Context<'_>,
         file: &Arc<File>,
         offset: u64,
         len: usize,
+        more: bool,
     ) -> Poll<Bytes> {
         let mut state = self.lock();
         if state.segment.is_some() {
@@ -68,6 +72,7 @@ impl Slot {
         }
         let len = len.min(SEGMENT_MAX);
         state.segment = Some(Segment { file: Arc::clone(file), offset, len, sent: 0 });
+        self.more.store(more, Ordering::Relaxed);
         self.taken.store(true, Ordering::Release);
         Poll::Ready(Bytes::from_static(&ZONE[..len]))
     }
@@ -75,6 +80,11 @@ impl Slot {
     /// Whether a segment waits to be sent.
     pub(crate) fn is_taken(&self) -> bool {
         self.taken.load(Ordering::Acquire)
+    }
+
+    /// Whether another segment follows the last one that was put in.
+    pub(crate) fn expects_more(&self) -> bool {
+        self.more.load(Ordering::Relaxed)
     }
 
     /// Sends a part of what `tag` stands for, by `send(file, offset, len)`.
@@ -131,7 +141,7 @@ mod tests {
 
     fn offer(slot: &Slot, len: usize) -> Poll<Bytes> {
         let file = Arc::new(tempfile::tempfile().unwrap());
-        slot.poll_offer(&mut Context::from_waker(Waker::noop()), &file, 10, len)
+        slot.poll_offer(&mut Context::from_waker(Waker::noop()), &file, 10, len, false)
     }
 
     fn ready(poll: Poll<Bytes>) -> Bytes {
