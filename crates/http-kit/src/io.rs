@@ -96,7 +96,7 @@ pub(crate) struct Io {
     /// Read while finding out the protocol, and not yet given to hyper.
     early: BytesMut,
     stall: Stall,
-    /// From the head of a response that is sent by sendfile to the flush after its end, only full segments leave. Without
+    /// From the head of a response that takes several calls of sendfile to the flush after its end, only full segments leave. Without
     /// that each call ends with a small one, and a client takes twice as long to read what it gets.
     corked: bool,
 }
@@ -151,17 +151,19 @@ impl Io {
         )))
     }
 
-    /// Writes a response's tagged slice by sendfile, or what comes before it.
+    /// Writes a response's tagged slice by sendfile, or what comes before it with the hint that more follows.
     fn poll_write_tagged(
         &mut self,
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if !std::mem::replace(&mut self.corked, true) {
-            self.socket.cork(true);
-        }
         let at = bufs.iter().position(|buf| zerocopy::is_tag(buf)).unwrap_or(bufs.len());
         let (before, tagged) = bufs.split_at(at);
+        let is_long = tagged.first().is_some_and(|tag| tag.len() > zerocopy::SEND_MAX);
+        if is_long && !self.corked {
+            self.corked = true;
+            self.socket.cork(true);
+        }
         match tagged.first() {
             Some(tag) if before.iter().all(|buf| buf.is_empty()) => {
                 self.conn.slot.poll_send(tag, |file, offset, len| {
@@ -170,7 +172,9 @@ impl Io {
             }
             Some(_) => {
                 let len = before.iter().map(|buf| buf.len()).sum();
-                self.socket.poll_call(cx, len, |socket| socket2::SockRef::from(&socket).send_vectored(before))
+                self.socket.poll_call(cx, len, |socket| {
+                    socket2::SockRef::from(&socket).send_vectored_with_flags(before, libc::MSG_MORE)
+                })
             }
             // The slot waits for its tag, and this write does not carry it: the slice must have been copied.
             None => self.conn.slot.poll_send(&[], |_, _, _| Poll::Ready(Ok(0))),

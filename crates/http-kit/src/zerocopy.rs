@@ -21,7 +21,7 @@ use bytes::Bytes;
 pub(crate) const SEGMENT_MAX: usize = 8 << 20;
 
 /// The most that one call sends: bounds the time that a worker thread spends in it.
-const SEND_MAX: usize = 2 << 20;
+pub(crate) const SEND_MAX: usize = 2 << 20;
 
 /// Never written and never read, so that its pages never come to exist: the allocator maps zero pages for it.
 static ZONE: LazyLock<&'static [u8]> = LazyLock::new(|| Box::leak(vec![0; SEGMENT_MAX].into_boxed_slice()));
