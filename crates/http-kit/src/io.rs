@@ -337,3 +337,53 @@ impl AsyncWrite for Stream {
         either!(self, io => Pin::new(io).poll_shutdown(cx))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::PeerAddr;
+    use std::net::Ipv4Addr;
+    use std::task::Waker;
+    use tokio::net::TcpListener;
+
+    /// What stays corked is sent a fifth of a second late.
+    #[tokio::test]
+    async fn a_long_file_is_corked_from_its_head_to_its_end() {
+        let check = async |len: usize, more: bool, corked: [bool; 2]| {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+            let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let (server, address) = listener.accept().await.unwrap();
+            let conn = Arc::new(ConnInfo::new(PeerAddr::Tcp(address), false));
+            let mut io = Io::new(Socket::Tcp(server), Arc::clone(&conn), Duration::from_secs(60));
+            let is_corked = |io: &Io| match &io.socket {
+                Socket::Tcp(stream) => socket2::SockRef::from(stream).tcp_cork().unwrap(),
+                Socket::Unix(_) => false,
+            };
+            let file = tempfile::tempfile().unwrap();
+            file.set_len(len as u64).unwrap();
+            let cx = &mut Context::from_waker(Waker::noop());
+            let Poll::Ready(tag) = conn.slot.poll_offer(cx, &Arc::new(file), 0, len, more) else {
+                panic!("the slot is taken")
+            };
+            let head = b"head";
+            let bufs = [io::IoSlice::new(head), io::IoSlice::new(&tag)];
+            let wrote = std::future::poll_fn(|cx| Pin::new(&mut io).poll_write_vectored(cx, &bufs)).await;
+            assert_eq!(wrote.unwrap(), head.len());
+            let during = is_corked(&io);
+            let reader =
+                tokio::spawn(async move { tokio::io::copy(&mut client, &mut tokio::io::sink()).await });
+            let mut sent = 0;
+            while sent < len {
+                let rest = &tag[sent..];
+                sent += std::future::poll_fn(|cx| Pin::new(&mut io).poll_write(cx, rest)).await.unwrap();
+            }
+            std::future::poll_fn(|cx| Pin::new(&mut io).poll_flush(cx)).await.unwrap();
+            assert_eq!([during, is_corked(&io)], corked, "{len} {more}");
+            drop(io);
+            assert_eq!(reader.await.unwrap().unwrap(), (head.len() + len) as u64);
+        };
+        check(zerocopy::SEND_MAX, false, [false, false]).await;
+        check(zerocopy::SEND_MAX + 1, false, [true, false]).await;
+        check(zerocopy::SEGMENT_MAX, true, [true, true]).await;
+    }
+}

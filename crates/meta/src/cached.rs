@@ -76,17 +76,7 @@ struct Kept {
 impl CachedMeta {
     /// Puts a cache in front of `inner`, which nobody else may change.
     pub fn new(inner: Arc<dyn MetaStore>, size: CacheSize) -> Self {
-        let tag_bytes = size.manifest_bytes / 4;
-        let manifest_bytes = size.manifest_bytes - tag_bytes;
-        // Estimates of how many fit, for the caches' own tables.
-        let expected = |bytes: u64, each: u64| usize::try_from(bytes / each).unwrap_or(usize::MAX);
-        let kept = Kept {
-            tags: Cache::with_weighter(expected(tag_bytes, 300), tag_bytes, ByBytes),
-            manifests: Cache::with_weighter(expected(manifest_bytes, 2_000), manifest_bytes, ByBytes),
-            blobs: Cache::new(size.blobs),
-            drops: AtomicU64::new(0),
-        };
-        Self { inner, kept: Arc::new(kept) }
+        Self { inner, kept: Arc::new(Kept::new(size)) }
     }
 
     async fn by_digest(
@@ -129,6 +119,19 @@ impl CachedMeta {
 }
 
 impl Kept {
+    fn new(size: CacheSize) -> Self {
+        let tag_bytes = size.manifest_bytes / 4;
+        let manifest_bytes = size.manifest_bytes - tag_bytes;
+        // Estimates of how many fit, for the caches' own tables.
+        let expected = |bytes: u64, each: u64| usize::try_from(bytes / each).unwrap_or(usize::MAX);
+        Self {
+            tags: Cache::with_weighter(expected(tag_bytes, 300), tag_bytes, ByBytes),
+            manifests: Cache::with_weighter(expected(manifest_bytes, 2_000), manifest_bytes, ByBytes),
+            blobs: Cache::new(size.blobs),
+            drops: AtomicU64::new(0),
+        }
+    }
+
     /// Drops what the writes may have changed.
     fn invalidate(&self, writes: &[Write], effects: &[Effect]) {
         self.drops.fetch_add(1, Ordering::SeqCst);
@@ -366,5 +369,32 @@ impl ReadEvents for CachedMeta {
 impl Settings for CachedMeta {
     fn setting<'a>(&'a self, name: &'a str) -> Answer<'a, Option<String>> {
         self.inner.setting(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    /// A manifest that was read by its tag while somebody else deleted it must not be kept under its digest.
+    #[test]
+    fn what_was_read_before_a_commit_is_not_kept_after_it() {
+        let kept = Kept::new(CacheSize::default());
+        let repository: RepoName = "team/app".parse().unwrap();
+        let bytes = Bytes::from_static(b"a manifest");
+        let digest = Digest::sha256(&bytes);
+        let media_type = "a/b".parse().unwrap();
+        let record = ManifestRecord { digest, media_type, bytes, used_day: 0 };
+        let by_digest = || kept.manifest(&repository, &Reference::Digest(digest));
+
+        let before = kept.drops.load(Ordering::SeqCst);
+        let deleted = Effect::Dropped { tags: Vec::new(), released: Vec::new() };
+        kept.invalidate(&[Write::DropManifest { repository: repository.clone(), digest }], &[deleted]);
+        kept.keep(&repository, &record, before);
+        assert!(by_digest().is_none());
+        kept.keep(&repository, &record, kept.drops.load(Ordering::SeqCst));
+        assert!(by_digest().is_some());
     }
 }

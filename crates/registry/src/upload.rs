@@ -109,7 +109,7 @@ impl Registry {
         upload.receive(None, length, body).await?;
         match unnamed.0.take() {
             Some(upload) => self.finish_upload(grant, upload, digest).await,
-            None => Ok(()),
+            None => Err(staging(BlobError::NoUpload, granted(grant, Action::Push)?)),
         }
     }
 

@@ -275,8 +275,10 @@ async fn a_blob_that_was_damaged_when_it_was_copied_and_is_sound_again_is_restor
     let layer = Digest::sha256(b"a layer");
     world.push("team/app", "v1", &image).await;
     let id = world.head_blob("team/app", &layer).await.unwrap();
-    world.commit(meta::Write::Damaged { id }).await;
+    assert!(world.memory.corrupt(id.into()));
+    assert_eq!(world.check(true).await.0.damaged, 1);
     write(&world).await;
+    world.replace(id, "a layer").await;
     assert!(matches!(world.check(true).await.1.as_slice(), [CheckItem::SoundAgain { .. }]));
     write(&world).await;
     let new = rebuilt(&world).await;
