@@ -156,6 +156,10 @@ impl BlobStore for FsBlobs {
         .boxed()
     }
 
+    fn lowest_upload(&self) -> BoxFuture<'_, Result<Option<BlobId>, BlobError>> {
+        ready(Ok(self.sessions.lowest())).boxed()
+    }
+
     fn drain(&self) -> Duration {
         Duration::ZERO
     }

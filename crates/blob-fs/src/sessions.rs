@@ -155,6 +155,11 @@ impl Sessions {
         self.open().values().filter(|session| session.has_expired(idle, age)).count()
     }
 
+    /// The lowest of the ids that open uploads will give their objects.
+    pub fn lowest(&self) -> Option<BlobId> {
+        self.open().values().map(|session| session.name.blob).min()
+    }
+
     fn lease(self: &Arc<Self>, session: &mut Session) -> Lease {
         session.leases += 1;
         session.state = State::Busy;

@@ -46,6 +46,7 @@ macro_rules! contract_tests {
             an_object_is_as_old_as_its_commit
             blobs_are_listed_in_order
             idle_uploads_expire
+            the_lowest_upload_is_known
             many_commits_at_once
             one_of_many_resumers_wins
             commits_and_deletes_do_not_disturb_each_other
@@ -348,6 +349,24 @@ pub async fn blobs_are_listed_in_order(store: Store) {
     assert_eq!(listed, ids);
     assert!(store.list(None, 0).await.expect("it lists").is_empty());
     stage.abort().await.expect("it is cancelled");
+}
+
+/// Nothing is committed under a lower id than those of the uploads that were open, unless it was there.
+pub async fn the_lowest_upload_is_known(store: Store) {
+    assert_eq!(store.lowest_upload().await.expect("none is open"), None);
+    let (_, first) = open(&store).await;
+    // Ids of one millisecond are in no order.
+    std::thread::sleep(Duration::from_millis(2));
+    let (resting, second) = open(&store).await;
+    let lowest = store.lowest_upload().await.expect("two are open").expect("two are open");
+    let committed = first.commit(Digest::sha256(b"")).await.expect("it is committed");
+    assert_eq!(committed.id, lowest);
+    drop(second);
+    let resting = resume(&store, resting).await.expect("it can be resumed");
+    let lowest = store.lowest_upload().await.expect("one is open").expect("one is open");
+    assert!(lowest > committed.id);
+    assert_eq!(resting.commit(Digest::sha256(b"")).await.expect("it is committed").id, lowest);
+    assert_eq!(store.lowest_upload().await.expect("none is open"), None);
 }
 
 /// What nobody touches goes; what somebody is writing to stays.

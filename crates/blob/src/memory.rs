@@ -269,6 +269,10 @@ impl BlobStore for MemoryBlobs {
         ready(Ok(self.state().expire(idle, age, dry_run))).boxed()
     }
 
+    fn lowest_upload(&self) -> BoxFuture<'_, Result<Option<BlobId>, BlobError>> {
+        ready(Ok(self.state().uploads.values().map(|upload| upload.id).min())).boxed()
+    }
+
     fn drain(&self) -> Duration {
         Duration::ZERO
     }

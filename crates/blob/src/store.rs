@@ -139,6 +139,11 @@ pub trait BlobStore: Send + Sync {
     fn expire(&self, idle: Duration, age: Duration, dry_run: bool)
     -> BoxFuture<'_, Result<usize, BlobError>>;
 
+    /// The lowest of the ids that objects of open uploads will get; `None` where no upload is open.
+    ///
+    /// What is committed later has this id or a higher one, or is of an upload that was opened later.
+    fn lowest_upload(&self) -> BoxFuture<'_, Result<Option<BlobId>, BlobError>>;
+
     /// How long somebody may still read an object after metadata has let go of it, other than through a
     /// [`BlobRead`] that is open: signed addresses, say. Zero on a local disk.
     fn drain(&self) -> Duration;

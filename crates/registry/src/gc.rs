@@ -24,8 +24,15 @@ const PAGE: usize = 5_000;
 /// After so many objects that cannot be deleted it is the storage that is at fault, and a run ends.
 const STUCK: usize = 100;
 
-/// How many objects are listed at once: each time their folders are read anew.
-const LISTED: usize = 1_000;
+/// How many objects are listed at once: each time the names of a whole folder are read anew.
+const LISTED: usize = 20_000;
+
+/// How many objects are looked up at once.
+const LOOKED_UP: usize = 1_000;
+
+/// By how much the clock that ids are made by may be wrong, or be set back: an object is not taken for one that
+/// nothing can come before until it is this old.
+const SKEW: Duration = Duration::from_secs(60);
 
 /// The most condemned blobs that a dry run tells of: they are read at once, about 100 bytes each.
 const FORETOLD: usize = 100_000;
@@ -278,21 +285,29 @@ impl Run<'_> {
 
     /// Looks for objects that no metadata knows among those that came since the last sweep.
     ///
-    /// An id is as old as its upload: what is older than an upload may get is swept once and for all.
+    /// An id is as old as its upload, so an object may still appear before others that were seen: but not before
+    /// all uploads that are open. Up to there what is known stays known, and is not looked at again.
     async fn sweep(&mut self, grant: &Grant, dry_run: bool) -> Result<(), RegistryError> {
         let registry = self.registry;
         let now = registry.meta.now();
-        let settled = now.minus(registry.lifetimes.upload_age).minus(registry.lifetimes.orphan);
+        // Asked for before the list: an upload that ends in between is in both, and never in neither.
+        let mut open = registry.blobs.lowest_upload().await.map_err(RegistryError::Blobs)?;
+        let settled = now.minus(SKEW);
         let mut after = registry.meta.setting(SWEPT).await?.and_then(|text| text.parse::<BlobId>().ok());
         let mut swept = after;
         loop {
-            let page = registry.blobs.list(after, LISTED).await.map_err(RegistryError::Blobs)?;
-            let Some((last, _)) = page.last() else { break };
+            let listed = registry.blobs.list(after, LISTED).await.map_err(RegistryError::Blobs)?;
+            let Some((last, _)) = listed.last() else { break };
             after = Some(*last);
-            let is_settled =
-                |id: &BlobId| i64::try_from(id.unix_millis()).is_ok_and(|ms| ms * 1_000 < settled.micros());
-            swept = page.iter().map(|(id, _)| *id).rfind(is_settled).or(swept);
-            self.delete_orphans(page, now, dry_run).await?;
+            for page in listed.chunks(LOOKED_UP) {
+                let waiting = self.delete_orphans(page, now, dry_run).await?;
+                open = open.into_iter().chain(waiting).min();
+                let is_settled = |id: &BlobId| {
+                    open.is_none_or(|open| *id < open)
+                        && i64::try_from(id.unix_millis()).is_ok_and(|ms| ms * 1_000 < settled.micros())
+                };
+                swept = page.iter().map(|(id, _)| *id).rfind(is_settled).or(swept);
+            }
         }
         if let Some(swept) = swept.filter(|_| !dry_run) {
             let write = Write::Setting { name: SWEPT.into(), value: swept.to_string() };
@@ -301,31 +316,33 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Says which is the first object that has no metadata and is too young to be deleted: its commit may be under way.
     async fn delete_orphans(
         &mut self,
-        page: Vec<(BlobId, BlobStat)>,
+        page: &[(BlobId, BlobStat)],
         now: Timestamp,
         dry_run: bool,
-    ) -> Result<(), RegistryError> {
+    ) -> Result<Option<BlobId>, RegistryError> {
         let started = Instant::now();
         let registry = self.registry;
         let unknown = registry.meta.unknown(page.iter().map(|(id, _)| *id).collect()).await?;
+        let unknown: HashSet<BlobId> = unknown.into_iter().collect();
         let young = now.minus(registry.lifetimes.orphan);
-        let orphans: Vec<(BlobId, u64)> = page
-            .into_iter()
-            .filter(|(id, stat)| unknown.contains(id) && Timestamp::from(stat.modified) < young)
-            .map(|(id, stat)| (id, stat.size))
-            .collect();
+        let (orphans, waiting): (Vec<_>, Vec<_>) = page
+            .iter()
+            .copied()
+            .filter(|(id, _)| unknown.contains(id))
+            .partition(|(_, stat)| Timestamp::from(stat.modified) < young);
         if !dry_run && !orphans.is_empty() {
             let keys = orphans.iter().map(|(id, _)| BlobKey::Blob(*id)).collect();
             registry.blobs.delete(keys).await.map_err(RegistryError::Blobs)?;
         }
-        for (id, size) in orphans {
+        for (id, BlobStat { size, .. }) in orphans {
             tracing::warn!(object = %id, size, dry_run, "a stored object has no metadata: a crash left it");
             self.tell(GcItem::Orphan { id, size }).await;
         }
         rest(started).await;
-        Ok(())
+        Ok(waiting.first().map(|(id, _)| *id))
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use access::Action;
+use blob::{BlobStore, Open, UploadId};
 use oci::{Algorithm, Digest};
 use registry::{CheckOptions, GcItem, GcOptions, GcSummary, Lifetimes, Limits, MountFrom, RegistryError};
 use tokio::sync::mpsc;
@@ -270,6 +271,38 @@ async fn a_sweep_goes_on_where_the_last_one_ended() {
     assert!(late.to_string() > swept);
     assert_eq!(world.collected().await, [GcItem::Orphan { id: late, size: 4 }]);
     world.assert_pulls("team/app", "v1", &kept).await;
+}
+
+#[tokio::test]
+async fn a_sweep_does_not_pass_over_what_an_open_upload_may_leave() {
+    let world = world();
+    let mut open =
+        world.blobs.stage(UploadId::random(), "team/app", Open::New(Algorithm::Sha256)).await.unwrap();
+    open.append("it takes its time".into()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    let kept = Image::of(&["kept"]);
+    world.push("team/app", "v1", &kept).await;
+    world.clock.advance(HOUR / 2);
+    assert_eq!(world.collected().await, []);
+    // It ends, its commit never comes, and its id is older than what was swept.
+    let late = open.commit(Digest::sha256(b"it takes its time")).await.unwrap().id;
+    assert!(world.head_blob("team/app", &kept.blobs()[0]).await.unwrap() > late);
+    world.clock.advance(2 * HOUR);
+    assert_eq!(world.collected().await, [GcItem::Orphan { id: late, size: 17 }]);
+    world.assert_pulls("team/app", "v1", &kept).await;
+}
+
+#[tokio::test]
+async fn a_sweep_comes_back_to_an_orphan_that_is_young() {
+    let world = world();
+    let orphan = world.orphan("its commit may be under way").await;
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    let kept = Image::of(&["kept"]);
+    world.push("team/app", "v1", &kept).await;
+    world.clock.advance(HOUR / 2);
+    assert_eq!(world.collected().await, []);
+    world.clock.advance(HOUR);
+    assert_eq!(world.collected().await, [GcItem::Orphan { id: orphan, size: 27 }]);
 }
 
 #[tokio::test]

@@ -97,6 +97,10 @@ impl BlobStore for FaultyBlobs {
         self.inner.expire(idle, age, dry_run)
     }
 
+    fn lowest_upload(&self) -> BoxFuture<'_, Result<Option<BlobId>, BlobError>> {
+        self.inner.lowest_upload()
+    }
+
     fn drain(&self) -> Duration {
         self.inner.drain()
     }
