@@ -88,8 +88,13 @@ impl Mount {
     pub fn unmount(mut self) -> Result<Disk> {
         self.detach()?;
         if let Some(session) = self.session.take() {
-            let joined = session.join();
-            joined.map_err(|source| Error::Unmount { point: self.point.clone(), source })?;
+            match session.join() {
+                Ok(()) => {}
+                // It is unmounted. A thread that asks for more learns that either by ENODEV, which the session takes
+                // for its end, or by this, when the other thread has let go of the connection just before.
+                Err(error) if error.raw_os_error() == Some(libc::ECONNABORTED) => {}
+                Err(source) => return Err(Error::Unmount { point: self.point.clone(), source }),
+            }
         }
         Ok(self.shared.lock().disk.clone())
     }
