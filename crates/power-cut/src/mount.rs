@@ -90,8 +90,8 @@ impl Mount {
         if let Some(session) = self.session.take() {
             match session.join() {
                 Ok(()) => {}
-                // It is unmounted. A thread that asks for more learns that either by ENODEV, which the session takes
-                // for its end, or by this, when the other thread has let go of the connection just before.
+                // It is unmounted. A thread that waits for a request learns that by ENODEV, which the session takes for
+                // its end; one that had just taken one off the queue learns it by this (Linux, `fuse_dev_do_read`).
                 Err(error) if error.raw_os_error() == Some(libc::ECONNABORTED) => {}
                 Err(source) => return Err(Error::Unmount { point: self.point.clone(), source }),
             }

@@ -291,8 +291,8 @@ impl Run<'_> {
         let registry = self.registry;
         let now = registry.meta.now();
         // Asked for before the list: an upload that ends in between is in both, and never in neither.
-        let mut open = registry.blobs.lowest_upload().await.map_err(RegistryError::Blobs)?;
-        let settled = now.minus(SKEW);
+        let mut unsettled = registry.blobs.lowest_upload().await.map_err(RegistryError::Blobs)?;
+        let recent = now.minus(SKEW);
         let mut after = registry.meta.setting(SWEPT).await?.and_then(|text| text.parse::<BlobId>().ok());
         let mut swept = after;
         loop {
@@ -301,10 +301,10 @@ impl Run<'_> {
             after = Some(*last);
             for page in listed.chunks(LOOKED_UP) {
                 let waiting = self.delete_orphans(page, now, dry_run).await?;
-                open = open.into_iter().chain(waiting).min();
+                unsettled = unsettled.into_iter().chain(waiting).min();
                 let is_settled = |id: &BlobId| {
-                    open.is_none_or(|open| *id < open)
-                        && i64::try_from(id.unix_millis()).is_ok_and(|ms| ms * 1_000 < settled.micros())
+                    unsettled.is_none_or(|first| *id < first)
+                        && i64::try_from(id.unix_millis()).is_ok_and(|ms| ms * 1_000 < recent.micros())
                 };
                 swept = page.iter().map(|(id, _)| *id).rfind(is_settled).or(swept);
             }
