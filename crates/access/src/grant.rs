@@ -1,39 +1,12 @@
-//! Grants: the proof that a policy allowed one action on one repository.
+//! Grants: the proof that one action was allowed on one target.
 
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use oci::RepoName;
+use oci::{ProjectName, RepoName};
 
-use crate::{Decision, Policy, Visibility};
-
-/// What somebody wants to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Action {
-    /// Read manifests, blobs, tags and referrers of a repository.
-    Pull,
-    /// Write to a repository.
-    Push,
-    /// Delete from a repository.
-    Delete,
-    /// See which repositories there are.
-    Catalog,
-    /// Run the registry: garbage collection, checks.
-    Administer,
-}
-
-impl fmt::Display for Action {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Pull => "pull from",
-            Self::Push => "push to",
-            Self::Delete => "delete from",
-            Self::Catalog => "list",
-            Self::Administer => "administer",
-        })
-    }
-}
+use crate::{Action, Subject, Target};
 
 /// Who it is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -42,6 +15,10 @@ pub enum Actor {
     Anonymous,
     /// A user, by name.
     User(Arc<str>),
+    /// A robot, by its whole name, such as `robot$team+ci`.
+    Robot(Arc<str>),
+    /// Whoever may open the socket in the data folder.
+    Local,
     /// The registry itself, in one of its jobs.
     Job(&'static str),
 }
@@ -50,7 +27,8 @@ impl fmt::Display for Actor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Anonymous => f.write_str("anonymous"),
-            Self::User(name) => f.write_str(name),
+            Self::User(name) | Self::Robot(name) => f.write_str(name),
+            Self::Local => f.write_str("local"),
             Self::Job(name) => write!(f, "job:{name}"),
         }
     }
@@ -67,32 +45,70 @@ pub struct Context {
     pub request: Option<String>,
 }
 
-/// The policy said no.
+/// It was not allowed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{actor} may not {action} {}", .repository.as_ref().map_or("this registry", RepoName::as_str))]
 pub struct Denied {
     /// Who asked.
     pub actor: Actor,
     /// For what.
     pub action: Action,
-    /// Where.
-    pub repository: Option<RepoName>,
+    /// To what.
+    pub target: Target,
 }
 
-/// An action that a policy allowed. Only [`authorise`] and [`Grant::system`] make one.
+impl fmt::Display for Denied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verb = match self.action {
+            Action::Pull => "pull from",
+            Action::Push => "push to",
+            Action::DeleteTag => "delete tags from",
+            Action::DeleteArtifact => "delete artifacts from",
+            Action::ReadProject => "see",
+            Action::CreateProject => "create projects in",
+            Action::UpdateProject => "change the settings of",
+            Action::DeleteProject => "delete",
+            Action::ReadMembers => "see the members of",
+            Action::ManageMembers => "manage the members of",
+            Action::ManageRobots => "manage the robots of",
+            Action::ReadAudit => "read the audit journal of",
+            Action::ManageUsers => "manage the users of",
+            Action::ManageRoles => "define the roles of",
+            Action::ReadSystem => "see the state of",
+            Action::Administer => "administer",
+        };
+        let target = match &self.target {
+            Target::System => "this registry",
+            Target::Project(name) => name.as_str(),
+            Target::Repository(name) => name.as_str(),
+        };
+        write!(f, "{} may not {verb} {target}: this needs the permission {}", self.actor, self.action)
+    }
+}
+
+/// An action that was allowed. Only [`authorise`](crate::authorise), [`Grant::oneself`] and [`Grant::system`] make one.
 #[derive(Clone, Debug)]
 pub struct Grant {
     actor: Actor,
     context: Arc<Context>,
     action: Action,
-    repository: Option<RepoName>,
+    target: Target,
     epoch: u64,
 }
 
 impl Grant {
+    pub(crate) fn new(
+        subject: &Subject,
+        context: &Arc<Context>,
+        action: Action,
+        target: Target,
+        epoch: u64,
+    ) -> Self {
+        Self { actor: subject.actor().clone(), context: Arc::clone(context), action, target, epoch }
+    }
+
     /// The grant under which the registry's own jobs act.
-    pub fn system(job: &'static str, action: Action, repository: Option<RepoName>) -> Self {
-        Self { actor: Actor::Job(job), context: Arc::default(), action, repository, epoch: u64::MAX }
+    pub fn system(job: &'static str, action: Action, target: Target) -> Self {
+        Self { actor: Actor::Job(job), context: Arc::default(), action, target, epoch: u64::MAX }
     }
 
     /// Who was allowed.
@@ -110,58 +126,55 @@ impl Grant {
         self.action
     }
 
-    /// Where it was allowed; `None` for what is not about one repository.
-    pub const fn repository(&self) -> Option<&RepoName> {
-        self.repository.as_ref()
+    /// To what it was allowed.
+    pub const fn target(&self) -> &Target {
+        &self.target
     }
 
-    /// Which edition of the policy allowed it.
+    /// The repository, where it is one.
+    pub const fn repository(&self) -> Option<&RepoName> {
+        match &self.target {
+            Target::Repository(name) => Some(name),
+            Target::System | Target::Project(_) => None,
+        }
+    }
+
+    /// The project, where it is one.
+    pub const fn project(&self) -> Option<&ProjectName> {
+        match &self.target {
+            Target::Project(name) => Some(name),
+            Target::System | Target::Repository(_) => None,
+        }
+    }
+
+    /// Which edition of projects and roles allowed it.
     pub const fn epoch(&self) -> u64 {
         self.epoch
     }
 }
 
-/// What an actor may see in lists.
+/// Which repositories somebody may know of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Visibility {
+    /// All of them.
+    All,
+    /// Those of these projects.
+    Projects(Vec<String>),
+}
+
+/// What somebody may see in lists. Only [`authorise_listing`](crate::authorise_listing) makes one.
 #[derive(Clone, Debug)]
 pub struct Listing {
     visibility: Visibility,
 }
 
 impl Listing {
+    pub(crate) const fn new(visibility: Visibility) -> Self {
+        Self { visibility }
+    }
+
     /// The part of the world that may be shown.
     pub const fn visibility(&self) -> &Visibility {
         &self.visibility
     }
-}
-
-/// Asks the policy for one action.
-pub fn authorise(
-    policy: &dyn Policy,
-    actor: &Actor,
-    context: &Arc<Context>,
-    action: Action,
-    repository: Option<&RepoName>,
-) -> Result<Grant, Denied> {
-    // A policy that changes in between makes the grant look older than it is, and never newer.
-    let epoch = policy.epoch();
-    match policy.decide(actor, context, action, repository) {
-        Decision::Allow => Ok(Grant {
-            actor: actor.clone(),
-            context: Arc::clone(context),
-            action,
-            repository: repository.cloned(),
-            epoch,
-        }),
-        Decision::Deny => Err(Denied { actor: actor.clone(), action, repository: repository.cloned() }),
-    }
-}
-
-/// Asks the policy what the actor may see in lists that span repositories.
-pub fn authorise_listing(
-    policy: &dyn Policy,
-    actor: &Actor,
-    context: &Arc<Context>,
-) -> Result<Listing, Denied> {
-    authorise(policy, actor, context, Action::Catalog, None)?;
-    Ok(Listing { visibility: policy.visibility(actor) })
 }

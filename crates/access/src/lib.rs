@@ -1,10 +1,22 @@
-//! Who may do what: subjects, actions, the policy that decides, and the grant that proves it did.
+//! Who may do what: actions and roles, subjects and what they hold, projects and their rules, the pure decision, and
+//! the grant that proves it.
 //!
-//! Core operations take a [`Grant`], and only this crate can make one: a forgotten check does not compile.
-//! Deciding is pure: no I/O, so it costs nothing worth caching.
+//! Core operations take a [`Grant`], and only this crate can make one: a forgotten check does not compile. Deciding
+//! is pure: no I/O and no lock, a few look-ups in memory, so it costs nothing worth caching. Finding out *who* asks
+//! is behind the port [`Gate`].
 
+mod action;
+mod decide;
+mod gate;
 mod grant;
-mod policy;
+mod project;
+mod role;
+mod subject;
 
-pub use grant::{Action, Actor, Context, Denied, Grant, Listing, authorise, authorise_listing};
-pub use policy::{Decision, OpenPolicy, Policy, Visibility};
+pub use action::{Action, ActionSet, UnknownAction};
+pub use decide::{Target, allowed, allowed_actions, authorise, authorise_listing};
+pub use gate::{Answer, Gate, OpenGate, PrepareError, Presented, Unauthenticated};
+pub use grant::{Actor, Context, Denied, Grant, Listing, Visibility};
+pub use project::{FirstPush, ProjectRules, Projects, Settings};
+pub use role::{ROLES, RoleDefinition, built_in};
+pub use subject::{Rights, Scope, Subject};

@@ -6,16 +6,19 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName, Uri, header};
 
 use crate::conn::{ConnInfo, PeerAddr};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 /// A chain of proxies longer than this is taken for an attack on our time.
 const HOPS_MAX: usize = 32;
 const PREFIX_MAX: usize = 256;
+const HOST_MAX: usize = 262;
 
 /// A network: an address and how many of its bits count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +87,10 @@ pub struct Forwarded<'a> {
     pub client: Option<IpAddr>,
     /// The path under which the proxy shows us: empty, or like `/registry`, without a slash at its end.
     pub prefix: &'a str,
+    /// Whether the client's own connection is encrypted.
+    pub secure: bool,
+    /// The host, with its port, that a proxy says the client asked for.
+    host: Option<&'a str>,
 }
 
 impl<'a> Forwarded<'a> {
@@ -92,7 +99,7 @@ impl<'a> Forwarded<'a> {
     /// `Forwarded` counts only where there is no `X-Forwarded-For`: a proxy that writes the one passes on what its
     /// client sent as the other.
     pub fn of(conn: &ConnInfo, headers: &'a HeaderMap, trusted: &TrustedProxies) -> Forwarded<'a> {
-        let mut seen = Forwarded { client: conn.peer.ip(), prefix: "" };
+        let mut seen = Forwarded { client: conn.peer.ip(), prefix: "", secure: conn.tls, host: None };
         let believed = match conn.peer {
             PeerAddr::Tcp(addr) => trusted.contains(addr.ip()),
             PeerAddr::Unix { .. } => true,
@@ -107,7 +114,20 @@ impl<'a> Forwarded<'a> {
             seen.walk(elements.map(|element| parse_node(parameter(element, "for")?)), trusted);
         }
         seen.prefix = text(headers, &X_FORWARDED_PREFIX).map_or("", clean_prefix);
+        if let Some(proto) = items(headers, &X_FORWARDED_PROTO).next() {
+            seen.secure = proto.eq_ignore_ascii_case("https");
+        }
+        seen.host = items(headers, &X_FORWARDED_HOST).next();
         seen
+    }
+
+    /// Where the client sees us, such as `https://registry.example.com/prefix`: as it asked for us. None where it
+    /// named no host that could stand in a header of our answer.
+    pub fn origin(&self, uri: &Uri, headers: &'a HeaderMap) -> Option<String> {
+        let host = self.host.or_else(|| uri.authority().map(|authority| authority.as_str()));
+        let host = host.or_else(|| text(headers, &header::HOST)).filter(|host| is_host(host))?;
+        let scheme = if self.secure { "https" } else { "http" };
+        Some(format!("{scheme}://{host}{}", self.prefix))
     }
 
     /// Goes from proxy to proxy towards the client. `nodes` come nearest first.
@@ -145,6 +165,12 @@ fn parse_node(node: &str) -> Option<IpAddr> {
     let plain = node.trim_start_matches('[').trim_end_matches(']');
     let ip = plain.parse().or_else(|_| node.parse::<SocketAddr>().map(|addr| addr.ip())).ok()?;
     Some(IpAddr::to_canonical(&ip))
+}
+
+/// A name or an address, with a port or without.
+fn is_host(host: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
+    !host.is_empty() && host.len() <= HOST_MAX && host.bytes().all(fits)
 }
 
 /// Only a plain path: it ends up in links and Locations, where `//host` or `..` would lead elsewhere.
@@ -270,6 +296,25 @@ mod tests {
         for wrong in ["", "10.0.0.0/33", "::/129", "10.0.0.0/-1", "10.0.0/8", "localhost"] {
             assert!(wrong.parse::<Network>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn the_origin_is_what_the_client_asked_for() {
+        let check = |peer: &str, fields: &[(&'static str, &str)], expect: Option<&str>| {
+            let conn = ConnInfo::new(PeerAddr::Tcp(SocketAddr::new(peer.parse().unwrap(), 1)), false);
+            let headers = headers(fields);
+            let seen = Forwarded::of(&conn, &headers, &TrustedProxies::default());
+            assert_eq!(seen.origin(&Uri::from_static("/v2/"), &headers).as_deref(), expect, "{fields:?}");
+        };
+        let proxied =
+            [("host", "inner:5000"), ("x-forwarded-proto", "https"), ("x-forwarded-host", "outer.example")];
+        check("127.0.0.1", &proxied, Some("https://outer.example"));
+        check(DIRECT, &proxied, Some("http://inner:5000"));
+        check(DIRECT, &[("host", "[::1]:5000")], Some("http://[::1]:5000"));
+        for bad in ["", "a b", "a\",realm=\"b", "a/b", "a@b", &"a".repeat(263)] {
+            check(DIRECT, &[("host", bad)], None);
+        }
+        check(DIRECT, &[], None);
     }
 
     proptest! {

@@ -1,20 +1,28 @@
-//! The edge itself: finds the endpoint, asks the policy, runs the handler, and tells the observer.
+//! The edge itself: finds out what is asked and by whom, runs the handler, and tells the observer.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use access::{Action, Actor, Context, Grant, Listing, Policy, authorise, authorise_listing};
+use access::{
+    Action, Context, Denied, Gate, Grant, Listing, Presented, Projects, Subject, Target, Unauthenticated,
+    allowed, authorise, authorise_listing,
+};
 use futures_util::future::BoxFuture;
-use http::header::{ACCEPT_ENCODING, ALLOW, HeaderValue, USER_AGENT, VIA};
+use http::header::{ACCEPT_ENCODING, ALLOW, AUTHORIZATION, HeaderValue, USER_AGENT, VIA};
+use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_kit::{
-    Body, BodyBudget, ConnInfo, Forwarded, Handler, RequestBody, RequestId, TrustedProxies, X_REQUEST_ID,
+    Body, BodyBudget, ConnInfo, Forwarded, Handler, PeerAddr, RequestBody, RequestId, TrustedProxies,
+    X_REQUEST_ID,
 };
-use oci::RepoName;
+use oci::{Reference, RepoName};
 use registry::Registry;
 
+use crate::challenge::Challenge;
 use crate::endpoint::{Endpoint, RouteError};
 use crate::error::WireError;
+use crate::operation::{Operation, Permission};
+use crate::reply::DOCKER_CONTENT_DIGEST;
 use crate::{blobs, lists, manifests, uploads};
 
 /// The most characters of a `User-Agent` that are remembered.
@@ -25,25 +33,37 @@ const BODIES_MAX: u64 = 64 << 20;
 
 /// One request that was answered.
 #[derive(Clone, Copy, Debug)]
-pub struct Observation {
-    /// The endpoint's name; `none` where the request named none.
-    pub endpoint: &'static str,
+pub struct Observation<'a> {
+    /// What was asked for; `None` where the request named nothing that there is.
+    pub operation: Option<Operation>,
     /// The status of the response.
-    pub status: u16,
+    pub status: StatusCode,
     /// How long the answer took, the sending of its body left out.
     pub took: Duration,
+    /// Who asked; `None` where their credential was not accepted.
+    pub subject: Option<&'a Subject>,
+    /// From where.
+    pub context: &'a Context,
+    /// The method.
+    pub method: &'a Method,
+    /// The repository.
+    pub repository: Option<&'a RepoName>,
+    /// What the request named there.
+    pub reference: Option<&'a Reference>,
+    /// The digest of what was answered or taken.
+    pub digest: Option<&'a str>,
 }
 
-/// Is told of each request: metrics.
+/// Is told of each request before its answer goes out: metrics, audit.
 pub trait Observe: Send + Sync {
     /// A request was answered.
-    fn observe(&self, observation: Observation);
+    fn observe(&self, observation: &Observation<'_>);
 }
 
 /// Answers everything below `/v2`.
 pub struct OciEdge {
     registry: Arc<Registry>,
-    policy: Arc<dyn Policy>,
+    gate: Arc<dyn Gate>,
     proxies: TrustedProxies,
     observer: Arc<dyn Observe>,
     bodies: BodyBudget,
@@ -52,17 +72,21 @@ pub struct OciEdge {
 /// One request, taken apart.
 pub(crate) struct Call<'a> {
     pub(crate) registry: &'a Registry,
-    pub(crate) policy: &'a dyn Policy,
     /// For bodies that are collected in memory.
     pub(crate) bodies: &'a BodyBudget,
-    pub(crate) actor: Actor,
-    pub(crate) context: Arc<Context>,
     pub(crate) method: &'a Method,
     pub(crate) headers: &'a HeaderMap,
     /// The path under which a proxy shows us, to be put before every path that is sent to the client.
     pub(crate) prefix: &'a str,
     /// Whether a proxy that might compress stands between.
     pub(crate) may_be_compressed: bool,
+    gate: &'a dyn Gate,
+    subject: Arc<Subject>,
+    projects: Arc<Projects>,
+    context: Arc<Context>,
+    operation: Operation,
+    /// Where the client sees us, for challenges.
+    origin: Option<String>,
 }
 
 impl Call<'_> {
@@ -70,24 +94,149 @@ impl Call<'_> {
         *self.method == Method::HEAD
     }
 
-    pub(crate) fn grant(&self, action: Action, repository: &RepoName) -> Result<Grant, WireError> {
-        Ok(authorise(self.policy, &self.actor, &self.context, action, Some(repository))?)
+    /// The grant that the operation needs.
+    pub(crate) fn grant(&self, repository: &RepoName) -> Result<Grant, WireError> {
+        let Permission::Repository(action) = self.operation.permission() else {
+            // An operation without a repository has nothing to ask this for.
+            return Err(self.denied(
+                repository,
+                Denied {
+                    actor: self.subject.actor().clone(),
+                    action: Action::Administer,
+                    target: Target::Repository(repository.clone()),
+                },
+            ));
+        };
+        self.grant_of(action, repository)
+    }
+
+    /// The same for what adds to a repository, whose project may have to be made first.
+    pub(crate) async fn push_grant(&self, repository: &RepoName) -> Result<Grant, WireError> {
+        let grant = self.grant(repository)?;
+        self.gate.prepare(&grant, &self.subject).await?;
+        Ok(grant)
+    }
+
+    /// The grant for reading from the repository that a mount names.
+    pub(crate) fn pull_grant(&self, source: &RepoName) -> Result<Grant, WireError> {
+        self.grant_of(Action::Pull, source)
+    }
+
+    fn grant_of(&self, action: Action, repository: &RepoName) -> Result<Grant, WireError> {
+        let target = Target::Repository(repository.clone());
+        authorise(&self.projects, &self.subject, &self.context, action, target)
+            .map_err(|denied| self.denied(repository, denied))
     }
 
     pub(crate) fn listing(&self) -> Result<Listing, WireError> {
-        Ok(authorise_listing(self.policy, &self.actor, &self.context)?)
+        authorise_listing(&self.projects, &self.subject).map_err(|denied| self.refuse(None, denied))
+    }
+
+    /// Where there is something to sign in to, nobody in particular is asked to.
+    pub(crate) fn signed_in(&self) -> Result<(), WireError> {
+        if self.subject.is_anonymous() && !self.subject.has_token_scope() && self.gate.challenges() {
+            return Err(self.challenge(None, None).refuse("sign in to use this registry".into()));
+        }
+        Ok(())
+    }
+
+    fn denied(&self, repository: &RepoName, denied: Denied) -> WireError {
+        self.refuse(Some(repository), denied)
+    }
+
+    /// Who could have more with another credential is told so; others may not, whoever they say they are.
+    fn refuse(&self, repository: Option<&RepoName>, denied: Denied) -> WireError {
+        if !self.gate.challenges() {
+            return denied.into();
+        }
+        if self.subject.is_anonymous() {
+            return self.challenge(repository, None).refuse(denied.to_string());
+        }
+        let owner = self.subject.without_token_scopes();
+        let could =
+            self.subject.has_token_scope() && allowed(&self.projects, &owner, denied.action, &denied.target);
+        if could {
+            self.challenge(repository, Some("insufficient_scope")).refuse(denied.to_string())
+        } else {
+            denied.into()
+        }
+    }
+
+    fn challenge<'a>(
+        &'a self,
+        repository: Option<&'a RepoName>,
+        error: Option<&'static str>,
+    ) -> Challenge<'a> {
+        Challenge { origin: self.origin.as_deref(), operation: Some(self.operation), repository, error }
+    }
+}
+
+/// What is known of a request before anybody looks at who sends it.
+struct Arrived<'a> {
+    head: &'a Parts,
+    forwarded: Forwarded<'a>,
+    context: Arc<Context>,
+    local: bool,
+}
+
+impl Arrived<'_> {
+    fn is_head(&self) -> bool {
+        self.head.method == Method::HEAD
+    }
+
+    fn authorization(&self) -> Result<Option<&str>, Unauthenticated> {
+        let header = self.head.headers.get(AUTHORIZATION).map(HeaderValue::to_str).transpose();
+        header.map_err(|_| Unauthenticated::Malformed)
+    }
+
+    fn origin(&self) -> Option<String> {
+        self.forwarded.origin(&self.head.uri, &self.head.headers)
+    }
+
+    fn not_accepted(
+        &self,
+        operation: Option<Operation>,
+        repository: Option<&RepoName>,
+        error: &Unauthenticated,
+    ) -> WireError {
+        let origin = self.origin();
+        let bearer = self
+            .head
+            .headers
+            .get(AUTHORIZATION)
+            .is_some_and(|value| value.as_bytes().starts_with(b"Bearer "));
+        let challenge = Challenge { origin: origin.as_deref(), operation, repository, error: None };
+        challenge.unauthenticated(error, bearer)
+    }
+
+    /// Turns an error into its response. What is our fault goes to the log, once, with its cause.
+    fn refuse(&self, operation: &'static str, subject: Option<&Subject>, error: WireError) -> Response<Body> {
+        let request = self.context.request.as_deref().unwrap_or_default();
+        let client = self.context.address;
+        let actor = subject.map(|subject| subject.actor().to_string()).unwrap_or_default();
+        let status = error.status.as_u16();
+        if error.status.is_server_error() {
+            let cause = error.cause.as_deref().map(ToString::to_string).unwrap_or_default();
+            tracing::error!(request, operation, ?client, actor, status, cause, "{}", error.message);
+        } else if matches!(error.status, StatusCode::NOT_FOUND | StatusCode::UNAUTHORIZED) {
+            // Clients ask for what may not be there before they push it, and sign in when they are asked to.
+            tracing::debug!(request, operation, ?client, actor, status, "{}", error.message);
+        } else {
+            tracing::info!(request, operation, ?client, actor, status, "{}", error.message);
+        }
+        error.response(self.is_head())
     }
 }
 
 impl OciEdge {
-    /// An edge for a registry under a policy. Forwarding headers count only from `proxies`.
+    /// An edge for a registry behind a gate. Forwarding headers count only from `proxies`.
     pub fn new(
         registry: Arc<Registry>,
-        policy: Arc<dyn Policy>,
+        gate: Arc<dyn Gate>,
         proxies: TrustedProxies,
         observer: Arc<dyn Observe>,
     ) -> Self {
-        Self { registry, policy, proxies, observer, bodies: BodyBudget::new(BODIES_MAX) }
+        Self { registry, gate, proxies, observer, bodies: BodyBudget::new(BODIES_MAX) }
     }
 
     async fn answer(&self, conn: &ConnInfo, request: Request<RequestBody>) -> Response<Body> {
@@ -95,46 +244,90 @@ impl OciEdge {
         let (head, body) = request.into_parts();
         let forwarded = Forwarded::of(conn, &head.headers, &self.proxies);
         let id = RequestId::of(&head.headers);
-        let call = Call {
-            registry: &self.registry,
-            policy: &*self.policy,
-            bodies: &self.bodies,
-            actor: Actor::Anonymous,
+        let arrived = Arrived {
+            head: &head,
+            forwarded,
             context: Arc::new(Context {
                 address: forwarded.client,
                 agent: agent(&head.headers),
                 request: Some(id.as_str().to_owned()),
             }),
-            method: &head.method,
-            headers: &head.headers,
-            prefix: forwarded.prefix,
-            may_be_compressed: may_be_compressed(&head.headers),
+            // A proxy that speaks for somebody else is not at this machine's keyboard.
+            local: matches!(conn.peer, PeerAddr::Unix { .. }) && forwarded.client.is_none(),
         };
         let path = head.uri.path().strip_prefix("/v2").unwrap_or_default();
         let endpoint = Endpoint::parse(&head.method, path, head.uri.query());
-        let name = endpoint.as_ref().map_or("none", Endpoint::name);
-        let mut response = match endpoint {
-            Ok(endpoint) => {
-                dispatch(&call, endpoint, body).await.unwrap_or_else(|error| refuse(&call, name, error))
-            }
-            Err(error) => misrouted(&call, error),
+        let operation = endpoint.as_ref().ok().map(Endpoint::operation);
+        let name = operation.map_or("none", Operation::name);
+        let repository = endpoint.as_ref().ok().and_then(Endpoint::repository).cloned();
+        let reference = endpoint.as_ref().ok().and_then(Endpoint::reference);
+        let subject = self.authenticate(&arrived).await;
+        let outcome = match (&subject, endpoint) {
+            (Ok(subject), Ok(endpoint)) => self.dispatch(&arrived, subject, endpoint, body).await,
+            (Ok(_), Err(error)) => Err(misrouted(error)),
+            (Err(error), _) => Err(arrived.not_accepted(operation, repository.as_ref(), error)),
         };
-        if let Some(id) = id.to_header() {
-            response.headers_mut().insert(X_REQUEST_ID, id);
-        }
-        let observation =
-            Observation { endpoint: name, status: response.status().as_u16(), took: started.elapsed() };
-        self.observer.observe(observation);
+        let subject = subject.ok();
+        let mut response = outcome.unwrap_or_else(|error| arrived.refuse(name, subject.as_deref(), error));
+        let digest = response.headers().get(DOCKER_CONTENT_DIGEST).and_then(|value| value.to_str().ok());
+        let observation = Observation {
+            operation,
+            status: response.status(),
+            took: started.elapsed(),
+            subject: subject.as_deref(),
+            context: &arrived.context,
+            method: &head.method,
+            repository: repository.as_ref(),
+            reference: reference.as_ref(),
+            digest,
+        };
+        self.observer.observe(&observation);
         tracing::debug!(
             request = id.as_str(),
-            client = ?call.context.address,
+            client = ?arrived.context.address,
             method = %head.method,
             path = head.uri.path(),
-            status = observation.status,
+            status = observation.status.as_u16(),
             took_us = observation.took.as_micros(),
             "answered"
         );
+        if let Some(id) = id.to_header() {
+            response.headers_mut().insert(X_REQUEST_ID, id);
+        }
         response
+    }
+
+    async fn authenticate(&self, arrived: &Arrived<'_>) -> Result<Arc<Subject>, Unauthenticated> {
+        let authorization = arrived.authorization()?;
+        let presented = Presented { authorization, address: arrived.context.address, local: arrived.local };
+        match self.gate.recall(&presented) {
+            Some(subject) => Ok(subject),
+            None => self.gate.authenticate(presented).await,
+        }
+    }
+
+    async fn dispatch(
+        &self,
+        arrived: &Arrived<'_>,
+        subject: &Arc<Subject>,
+        endpoint: Endpoint,
+        body: RequestBody,
+    ) -> Result<Response<Body>, WireError> {
+        let call = Call {
+            registry: &self.registry,
+            bodies: &self.bodies,
+            method: &arrived.head.method,
+            headers: &arrived.head.headers,
+            prefix: arrived.forwarded.prefix,
+            may_be_compressed: may_be_compressed(&arrived.head.headers),
+            gate: &*self.gate,
+            subject: Arc::clone(subject),
+            projects: self.gate.projects(),
+            context: Arc::clone(&arrived.context),
+            operation: endpoint.operation(),
+            origin: self.gate.challenges().then(|| arrived.origin()).flatten(),
+        };
+        dispatch(&call, endpoint, body).await
     }
 }
 
@@ -154,7 +347,7 @@ async fn dispatch(
     body: RequestBody,
 ) -> Result<Response<Body>, WireError> {
     match endpoint {
-        Endpoint::Version => Ok(lists::version()),
+        Endpoint::Version => call.signed_in().map(|()| lists::version()),
         Endpoint::Catalog { page } => lists::catalog(call, &page).await,
         Endpoint::Tags { repository, page } => lists::tags(call, &repository, &page).await,
         Endpoint::GetManifest { repository, reference } => {
@@ -181,31 +374,12 @@ async fn dispatch(
     }
 }
 
-/// Turns an error into its response. What is our fault goes to the log, once, with its cause.
-fn refuse(call: &Call<'_>, endpoint: &'static str, error: WireError) -> Response<Body> {
-    let request = call.context.request.as_deref().unwrap_or_default();
-    if error.status.is_server_error() {
-        let cause = error.cause.as_deref().map(ToString::to_string).unwrap_or_default();
-        tracing::error!(request, endpoint, client = ?call.context.address, actor = %call.actor, status = error.status.as_u16(), cause, "{}", error.message);
-    } else if error.status == StatusCode::NOT_FOUND {
-        // Clients ask for what may not be there before they push it.
-        tracing::debug!(request, endpoint, status = error.status.as_u16(), "{}", error.message);
-    } else {
-        tracing::info!(request, endpoint, client = ?call.context.address, actor = %call.actor, status = error.status.as_u16(), "{}", error.message);
+fn misrouted(error: RouteError) -> WireError {
+    let mut headers = HeaderMap::new();
+    if let RouteError::Method(methods) = &error {
+        headers.insert(ALLOW, HeaderValue::from_static(methods));
     }
-    error.response(call.is_head())
-}
-
-fn misrouted(call: &Call<'_>, error: RouteError) -> Response<Body> {
-    let allow = match &error {
-        RouteError::Method(methods) => Some(HeaderValue::from_static(methods)),
-        _ => None,
-    };
-    let mut response = refuse(call, "none", error.into());
-    if let Some(allow) = allow {
-        response.headers_mut().insert(ALLOW, allow);
-    }
-    response
+    WireError::from(error).with_headers(headers)
 }
 
 fn agent(headers: &HeaderMap) -> Option<String> {

@@ -7,8 +7,11 @@ use std::str::FromStr;
 
 use blob::UploadId;
 use http::Method;
+use http_kit::Query as Pairs;
 use oci::{Algorithm, Digest, DigestError, NameError, Reference, RepoName, Tag};
 use percent_encoding::percent_decode_str;
+
+use crate::operation::Operation;
 
 /// The longest query, in bytes. A multi-tag push with a hundred of the longest tags needs 13,500.
 pub const QUERY_MAX: usize = 16 << 10;
@@ -167,7 +170,9 @@ impl From<NameError> for RouteError {
     fn from(error: NameError) -> Self {
         match error {
             NameError::Digest(error) => Self::Digest(error),
-            error @ (NameError::Repository(_) | NameError::Tag(_)) => Self::Name(error),
+            error @ (NameError::Repository(_) | NameError::Project(_) | NameError::Tag(_)) => {
+                Self::Name(error)
+            }
         }
     }
 }
@@ -213,23 +218,57 @@ impl Endpoint {
         Err(RouteError::NotFound)
     }
 
-    /// A short name for metrics and logs.
-    pub const fn name(&self) -> &'static str {
+    /// What is to be done: it decides what the caller must be allowed to do.
+    pub const fn operation(&self) -> Operation {
         match self {
-            Self::Version => "version",
-            Self::Catalog { .. } => "catalog",
-            Self::Tags { .. } => "tags",
-            Self::GetManifest { .. } => "manifest_get",
-            Self::PutManifest { .. } => "manifest_put",
-            Self::DeleteManifest { .. } => "manifest_delete",
-            Self::GetBlob { .. } => "blob_get",
-            Self::DeleteBlob { .. } => "blob_delete",
-            Self::StartUpload { .. } => "upload_start",
-            Self::UploadStatus { .. } => "upload_status",
-            Self::UploadChunk { .. } => "upload_chunk",
-            Self::FinishUpload { .. } => "upload_finish",
-            Self::CancelUpload { .. } => "upload_cancel",
-            Self::Referrers { .. } => "referrers",
+            Self::Version => Operation::Version,
+            Self::Catalog { .. } => Operation::Catalog,
+            Self::Tags { .. } => Operation::Tags,
+            Self::GetManifest { .. } => Operation::GetManifest,
+            Self::PutManifest { .. } => Operation::PutManifest,
+            Self::DeleteManifest { reference: Reference::Tag(_), .. } => Operation::DeleteTag,
+            Self::DeleteManifest { reference: Reference::Digest(_), .. } => Operation::DeleteManifest,
+            Self::GetBlob { .. } => Operation::GetBlob,
+            Self::DeleteBlob { .. } => Operation::DeleteBlob,
+            Self::StartUpload { .. } => Operation::StartUpload,
+            Self::UploadStatus { .. } => Operation::UploadStatus,
+            Self::UploadChunk { .. } => Operation::UploadChunk,
+            Self::FinishUpload { .. } => Operation::FinishUpload,
+            Self::CancelUpload { .. } => Operation::CancelUpload,
+            Self::Referrers { .. } => Operation::Referrers,
+        }
+    }
+
+    /// The repository that it is about.
+    pub const fn repository(&self) -> Option<&RepoName> {
+        match self {
+            Self::Version | Self::Catalog { .. } => None,
+            Self::Tags { repository, .. }
+            | Self::GetManifest { repository, .. }
+            | Self::PutManifest { repository, .. }
+            | Self::DeleteManifest { repository, .. }
+            | Self::GetBlob { repository, .. }
+            | Self::DeleteBlob { repository, .. }
+            | Self::StartUpload { repository, .. }
+            | Self::UploadStatus { repository, .. }
+            | Self::UploadChunk { repository, .. }
+            | Self::FinishUpload { repository, .. }
+            | Self::CancelUpload { repository, .. }
+            | Self::Referrers { repository, .. } => Some(repository),
+        }
+    }
+
+    /// What it names there.
+    pub fn reference(&self) -> Option<Reference> {
+        match self {
+            Self::GetManifest { reference, .. }
+            | Self::PutManifest { reference, .. }
+            | Self::DeleteManifest { reference, .. } => Some(reference.clone()),
+            Self::GetBlob { digest, .. }
+            | Self::DeleteBlob { digest, .. }
+            | Self::FinishUpload { digest, .. }
+            | Self::Referrers { subject: digest, .. } => Some(Reference::Digest(*digest)),
+            _ => None,
         }
     }
 }
@@ -312,19 +351,16 @@ fn upload(
 }
 
 /// The query of a request. A plus sign stands for itself: no value here has a space, many have a plus.
-struct Query<'a>(&'a str);
+struct Query<'a>(Pairs<'a>);
 
 impl<'a> Query<'a> {
     fn new(query: Option<&'a str>) -> Result<Self, RouteError> {
         let query = query.unwrap_or_default();
-        if query.len() > QUERY_MAX { Err(RouteError::QueryTooLong) } else { Ok(Self(query)) }
+        if query.len() > QUERY_MAX { Err(RouteError::QueryTooLong) } else { Ok(Self(Pairs::new(query))) }
     }
 
     fn all(&self, name: &'static str) -> impl Iterator<Item = Cow<'a, str>> {
-        let pairs = self.0.split('&').filter_map(|pair| pair.split_once('='));
-        pairs
-            .filter(move |(key, _)| *key == name)
-            .map(|(_, value)| percent_decode_str(value).decode_utf8_lossy())
+        self.0.all(name)
     }
 
     fn first(&self, name: &'static str) -> Option<Cow<'a, str>> {
@@ -359,7 +395,7 @@ mod tests {
     fn each_request_has_its_endpoint() {
         let digest = Digest::sha256(b"").to_string();
         let check = |line: &str, name: &str| match parse(line) {
-            Ok(endpoint) => assert_eq!(endpoint.name(), name, "{line}"),
+            Ok(endpoint) => assert_eq!(endpoint.operation().name(), name, "{line}"),
             Err(error) => panic!("{line}: {error:?}"),
         };
         check("GET ", "version");
@@ -369,7 +405,8 @@ mod tests {
         check("GET /a/b/manifests/latest", "manifest_get");
         check("HEAD /tags/list/manifests/v1", "manifest_get");
         check(&format!("PUT /a/manifests/{digest}?tag=x&tag=y"), "manifest_put");
-        check("DELETE /a/manifests/v1", "manifest_delete");
+        check("DELETE /a/manifests/v1", "tag_delete");
+        check(&format!("DELETE /a/manifests/{digest}"), "manifest_delete");
         check(&format!("GET /manifests/blobs/{digest}"), "blob_get");
         check(&format!("GET /a/blobs/{}", digest.replace(':', "%3A")), "blob_get");
         check(&format!("DELETE /a/blobs/{digest}"), "blob_delete");

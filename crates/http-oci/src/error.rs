@@ -1,6 +1,6 @@
 //! Errors in the form of the distribution-spec ("Error Codes"): one translation, exhaustive.
 
-use access::Denied;
+use access::{Denied, PrepareError};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{HeaderMap, Response, StatusCode};
 use http_kit::Body;
@@ -26,6 +26,7 @@ pub enum Code {
     NameUnknown,
     SizeInvalid,
     Denied,
+    Unauthorized,
     Unsupported,
     #[serde(rename = "TOOMANYREQUESTS")]
     TooManyRequests,
@@ -71,6 +72,13 @@ impl WireError {
         self
     }
 
+    /// The error, with the seconds after which another try is worth its while.
+    #[must_use]
+    pub fn retry_after(mut self, seconds: u64) -> Self {
+        self.headers.insert(RETRY_AFTER, seconds.into());
+        self
+    }
+
     /// The response. A HEAD request gets the same without the body.
     pub fn response(self, head: bool) -> Response<Body> {
         let envelope = Envelope { errors: [Entry { code: self.code, message: &self.message }] };
@@ -83,7 +91,7 @@ impl WireError {
         headers.insert(CONTENT_LENGTH, length.into());
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if matches!(self.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
+            headers.entry(RETRY_AFTER).or_insert(HeaderValue::from_static("5"));
         }
         response
     }
@@ -103,7 +111,9 @@ impl From<RouteError> for WireError {
                 Code::Unsupported,
                 format!("this path does not know that method, only {known}"),
             ),
-            RouteError::Name(error @ NameError::Repository(_)) => bad(Code::NameInvalid, error.to_string()),
+            RouteError::Name(error @ (NameError::Repository(_) | NameError::Project(_))) => {
+                bad(Code::NameInvalid, error.to_string())
+            }
             RouteError::Name(error @ NameError::Tag(_)) => bad(Code::ManifestInvalid, error.to_string()),
             RouteError::Name(NameError::Digest(error)) | RouteError::Digest(error) => error.into(),
             RouteError::DigestMissing => bad(
@@ -136,6 +146,19 @@ impl From<DigestError> for WireError {
 impl From<Denied> for WireError {
     fn from(error: Denied) -> Self {
         Self::new(StatusCode::FORBIDDEN, Code::Denied, error.to_string())
+    }
+}
+
+impl From<PrepareError> for WireError {
+    fn from(error: PrepareError) -> Self {
+        let message = error.to_string();
+        match error {
+            PrepareError::Denied(_) => Self::new(StatusCode::FORBIDDEN, Code::Denied, message),
+            PrepareError::Failed(cause) => Self {
+                cause: Some(cause.into()),
+                ..Self::new(StatusCode::INTERNAL_SERVER_ERROR, Code::Unknown, message)
+            },
+        }
     }
 }
 

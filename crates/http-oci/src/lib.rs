@@ -3,14 +3,18 @@
 //! A handler is four moves: extract, authorise, one core call, render.
 
 mod blobs;
+mod challenge;
 mod edge;
 mod endpoint;
 mod error;
 mod lists;
 mod manifests;
+mod operation;
 mod reply;
 mod uploads;
 
+pub use challenge::SERVICE;
 pub use edge::{Observation, Observe, OciEdge};
 pub use endpoint::{Endpoint, PageQuery, QUERY_MAX, RouteError, Start};
 pub use error::{Code, WireError};
+pub use operation::{Operation, Permission};

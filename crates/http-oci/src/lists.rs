@@ -1,6 +1,5 @@
 //! Lists: end-1, the catalog, end-8 and end-12.
 
-use access::Action;
 use http::{HeaderValue, Response, StatusCode};
 use http_kit::Body;
 use oci::{Descriptor, Digest, RepoName, Tag, types};
@@ -50,7 +49,7 @@ pub(crate) async fn tags(
     repository: &RepoName,
     page: &PageQuery,
 ) -> Result<Response<Body>, WireError> {
-    let grant = call.grant(Action::Pull, repository)?;
+    let grant = call.grant(repository)?;
     let limit = page.n.unwrap_or(usize::MAX);
     let found = call.registry.tags(&grant, page.last.as_deref(), limit).await?;
     let next = found.entries.last().filter(|_| found.more).map(ToString::to_string);
@@ -91,7 +90,7 @@ pub(crate) async fn referrers(
     artifact_type: Option<String>,
     after: Option<Digest>,
 ) -> Result<Response<Body>, WireError> {
-    let grant = call.grant(Action::Pull, repository)?;
+    let grant = call.grant(repository)?;
     let request = ReferrersRequest { subject, artifact_type, after };
     let found = call.registry.referrers(&grant, &request).await?;
     let next = found.entries.last().filter(|_| found.more).map(|descriptor| descriptor.digest.to_string());

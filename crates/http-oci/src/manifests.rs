@@ -1,6 +1,5 @@
 //! Manifests: end-3, end-7 and end-9.
 
-use access::Action;
 use http::header::{CONTENT_TYPE, HeaderValue, WARNING};
 use http::{Response, StatusCode};
 use http_kit::{Body, Error, RequestBody};
@@ -16,7 +15,7 @@ pub(crate) async fn get(
     repository: &RepoName,
     reference: &Reference,
 ) -> Result<Response<Body>, WireError> {
-    let grant = call.grant(Action::Pull, repository)?;
+    let grant = call.grant(repository)?;
     let record = call.registry.manifest(&grant, reference).await?;
     let caching =
         if matches!(reference, Reference::Digest(_)) { reply::IMMUTABLE } else { reply::REVALIDATE };
@@ -42,7 +41,7 @@ pub(crate) async fn put(
     tags: &[Tag],
     body: RequestBody,
 ) -> Result<Response<Body>, WireError> {
-    let grant = call.grant(Action::Push, repository)?;
+    let grant = call.push_grant(repository).await?;
     let media_type = media_type(call)?;
     let limit = call.registry.limits().manifest.size as u64;
     let mut share = call.bodies.share();
@@ -83,7 +82,7 @@ pub(crate) async fn delete(
     repository: &RepoName,
     reference: &Reference,
 ) -> Result<Response<Body>, WireError> {
-    let grant = call.grant(Action::Delete, repository)?;
+    let grant = call.grant(repository)?;
     call.registry.delete_manifest(&grant, reference).await?;
     Ok(reply::empty(StatusCode::ACCEPTED))
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::pin::pin;
 
-use access::{Action, Grant};
+use access::Grant;
 use blob::UploadId;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
@@ -24,7 +24,7 @@ pub(crate) async fn start(
     start: Start,
     body: RequestBody,
 ) -> Result<Response<Body>, WireError> {
-    let grant = call.grant(Action::Push, repository)?;
+    let grant = call.push_grant(repository).await?;
     match start {
         Start::Session(algorithm) => open(call, &grant, repository, algorithm).await,
         Start::Whole(digest) => {
@@ -50,7 +50,7 @@ async fn mounted(
 ) -> Result<bool, WireError> {
     match from {
         Some(source) => {
-            let Ok(source) = call.grant(Action::Pull, source) else { return Ok(false) };
+            let Ok(source) = call.pull_grant(source) else { return Ok(false) };
             Ok(call.registry.mount(grant, digest, MountFrom::Repository(&source)).await?)
         }
         None => {
@@ -76,7 +76,7 @@ pub(crate) async fn status(
     repository: &RepoName,
     id: UploadId,
 ) -> Result<Response<Body>, WireError> {
-    let grant = call.grant(Action::Push, repository)?;
+    let grant = call.grant(repository)?;
     let upload = call.registry.resume_upload(&grant, id).await?;
     Ok(progress(call, repository, StatusCode::NO_CONTENT, id, upload.length()))
 }
@@ -87,7 +87,7 @@ pub(crate) async fn chunk(
     id: UploadId,
     body: RequestBody,
 ) -> Result<Response<Body>, WireError> {
-    let grant = call.grant(Action::Push, repository)?;
+    let grant = call.grant(repository)?;
     let mut upload = call.registry.resume_upload(&grant, id).await?;
     take(call, repository, &mut upload, body).await?;
     Ok(progress(call, repository, StatusCode::ACCEPTED, id, upload.length()))
@@ -100,7 +100,7 @@ pub(crate) async fn finish(
     digest: Digest,
     body: RequestBody,
 ) -> Result<Response<Body>, WireError> {
-    let grant = call.grant(Action::Push, repository)?;
+    let grant = call.grant(repository)?;
     let mut upload = call.registry.resume_upload(&grant, id).await?;
     take(call, repository, &mut upload, body).await?;
     call.registry.finish_upload(&grant, upload, digest).await?;
@@ -112,7 +112,7 @@ pub(crate) async fn cancel(
     repository: &RepoName,
     id: UploadId,
 ) -> Result<Response<Body>, WireError> {
-    let grant = call.grant(Action::Push, repository)?;
+    let grant = call.grant(repository)?;
     call.registry.resume_upload(&grant, id).await?.cancel().await?;
     Ok(reply::empty(StatusCode::NO_CONTENT))
 }

@@ -15,6 +15,11 @@ pub enum NameError {
         "`{0}` is not a repository name: use lowercase letters and digits, with single `.`, `_`, `__` or dashes between them, in parts separated by `/`, at most 255 characters"
     )]
     Repository(String),
+    /// Not a project name.
+    #[error(
+        "`{0}` is not a project name: use lowercase letters and digits, with single `.`, `_`, `__` or dashes between them, in parts separated by `/`, at most 200 characters"
+    )]
+    Project(String),
     /// Not a tag.
     #[error(
         "`{0}` is not a tag: use letters, digits, `_`, `.` and `-`, not starting with `.` or `-`, at most 128 characters"
@@ -25,7 +30,7 @@ pub enum NameError {
     Digest(#[from] DigestError),
 }
 
-/// The name of a repository, such as `team/app`. The first part is its project.
+/// The name of a repository, such as `team/app`.
 ///
 /// Cloning is cheap. At most 255 bytes, the limit that clients and file systems share.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -42,8 +47,20 @@ impl RepoName {
 
     /// The project: the part before the first slash, or `library` for a name of one part, as Docker has it.
     pub fn project(&self) -> &str {
-        self.0.split_once('/').map_or("library", |(project, _)| project)
+        self.0.split_once('/').map_or(ProjectName::LIBRARY, |(project, _)| project)
     }
+
+    /// The names of all projects that the repository can lie in, the innermost first: `team/pay` and `team` for
+    /// `team/pay/app`.
+    pub fn projects(&self) -> impl Iterator<Item = &str> {
+        let whole = if self.0.contains('/') { parent(&self.0) } else { Some(ProjectName::LIBRARY) };
+        std::iter::successors(whole, |name| parent(name))
+    }
+}
+
+/// A path without its last part.
+fn parent(path: &str) -> Option<&str> {
+    path.rsplit_once('/').map(|(parent, _)| parent)
 }
 
 impl FromStr for RepoName {
@@ -66,6 +83,56 @@ fn is_path_component(part: &str) -> bool {
     bytes.split(|byte| alphanumeric(*byte)).all(|separator| {
         matches!(separator, b"" | b"." | b"_" | b"__") || separator.iter().all(|byte| *byte == b'-')
     })
+}
+
+/// The name of a project, such as `team` or `team/payments`: repositories and projects lie in it whose names begin
+/// with it and a slash. Repositories with a name of one part lie in `library`, as Docker has it.
+///
+/// Cloning is cheap. At most 200 bytes, so that repositories in it still have room for names of their own.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ProjectName(Arc<str>);
+
+impl ProjectName {
+    /// The longest name, in bytes.
+    pub const MAX: usize = 200;
+
+    /// The project of repositories whose name has one part.
+    pub const LIBRARY: &str = "library";
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The project that this one lies in.
+    pub fn parent(&self) -> Option<&str> {
+        parent(&self.0)
+    }
+
+    /// Its own name, and those of the projects around it, the innermost first.
+    pub fn ancestors(&self) -> impl Iterator<Item = &str> {
+        std::iter::successors(Some(&*self.0), |name| parent(name))
+    }
+
+    /// Whether the repository lies in this project or in one below it.
+    pub fn contains(&self, repository: &RepoName) -> bool {
+        repository.projects().any(|name| name == &*self.0)
+    }
+}
+
+impl FromStr for ProjectName {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let good = text.len() <= Self::MAX && text.split('/').all(is_path_component);
+        if good { Ok(Self(text.into())) } else { Err(NameError::Project(shorten(text))) }
+    }
+}
+
+impl std::borrow::Borrow<str> for ProjectName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
 }
 
 /// A tag, such as `v1.2`. Cloning is cheap.
@@ -158,6 +225,7 @@ macro_rules! text_forms {
 }
 
 text_forms!(RepoName);
+text_forms!(ProjectName);
 text_forms!(Tag);
 
 #[cfg(test)]
@@ -206,6 +274,28 @@ mod tests {
             |name: &str, project: &str| assert_eq!(name.parse::<RepoName>().unwrap().project(), project);
         check("team/app/web", "team");
         check("nginx", "library");
+    }
+
+    #[test]
+    fn the_projects_around_a_repository_are_named_innermost_first() {
+        let check = |name: &str, expect: &[&str]| {
+            assert_eq!(name.parse::<RepoName>().unwrap().projects().collect::<Vec<_>>(), expect, "{name}");
+        };
+        check("nginx", &["library"]);
+        check("team/app", &["team"]);
+        check("team/pay/web/app", &["team/pay/web", "team/pay", "team"]);
+        let project: ProjectName = "team/pay".parse().unwrap();
+        assert_eq!(project.ancestors().collect::<Vec<_>>(), ["team/pay", "team"]);
+        assert_eq!(
+            (project.parent(), project.contains(&"team/pay/a".parse().unwrap())),
+            (Some("team"), true)
+        );
+        for outside in ["team/pay", "team/payments/a", "pay/a"] {
+            assert!(!project.contains(&outside.parse().unwrap()), "{outside}");
+        }
+        for bad in ["", "Team", "a//b", "a/", "..", &"a".repeat(201)] {
+            assert!(bad.parse::<ProjectName>().is_err(), "{bad}");
+        }
     }
 
     proptest! {

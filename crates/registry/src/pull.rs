@@ -1,6 +1,6 @@
 //! Pulling: manifests and blobs.
 
-use access::{Action, Grant};
+use access::{Action, Grant, Target};
 use blob::{BlobError, BlobRead, BlobStat, ByteRange};
 use meta::{Batch, BlobRecord, Effect, ManifestRecord, Write};
 use oci::{Digest, Reference, RepoName};
@@ -122,7 +122,7 @@ impl Registry {
         how: &str,
     ) -> RegistryError {
         tracing::error!(%repository, %digest, object = %record.id, "a stored blob {how}; it is not served until it is pushed again");
-        let grant = Grant::system("pull", Action::Administer, None);
+        let grant = Grant::system("pull", Action::Administer, Target::System);
         let batch = Batch::of(origin(&grant), Write::Damaged { id: record.id });
         match self.meta.commit(batch).await {
             Ok(_) => RegistryError::BlobUnknown { repository: repository.clone(), digest: *digest },

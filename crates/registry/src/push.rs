@@ -56,7 +56,11 @@ impl Registry {
 
     /// Deletes a tag, or a manifest with all its tags.
     pub async fn delete_manifest(&self, grant: &Grant, reference: &Reference) -> Result<(), RegistryError> {
-        let repository = granted(grant, Action::Delete)?.clone();
+        let action = match reference {
+            Reference::Tag(_) => Action::DeleteTag,
+            Reference::Digest(_) => Action::DeleteArtifact,
+        };
+        let repository = granted(grant, action)?.clone();
         let write = match reference {
             Reference::Tag(tag) => Write::DropTag { repository: repository.clone(), tag: tag.clone() },
             Reference::Digest(digest) => {

@@ -13,7 +13,7 @@ mod chain;
 mod form;
 mod replay;
 
-use access::{Action, Grant};
+use access::{Action, Grant, Target};
 use blob::{BlobError, BlobKey};
 use meta::{Batch, Event, EventKind, Write};
 use oci::{Digest, Manifest, ManifestLimits, Reference, RepoName, Role};
@@ -102,7 +102,7 @@ impl Registry {
     }
 
     async fn remember(&self, mark: Mark, job: &'static str) -> Result<(), RegistryError> {
-        let grant = Grant::system(job, Action::Administer, None);
+        let grant = Grant::system(job, Action::Administer, Target::System);
         let set = |name: &str, value: String| Write::Setting { name: name.to_owned(), value };
         let batch = Batch::of(origin(&grant), set(POSITION, mark.position.to_string()))
             .then(set(NEXT, mark.next.to_string()));

@@ -4,7 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use access::{Action, Grant, Listing};
+use access::{Action, Grant, Listing, Target};
 use blob::{BlobError, Open, Stage, Staged, UploadId};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
@@ -87,7 +87,7 @@ impl Registry {
             Ok(stat) if stat.size == size => Ok(()),
             Ok(_) | Err(BlobError::NotFound) => {
                 tracing::error!(%digest, object = %stored.id, "a stored blob is broken; a new push takes its place");
-                let grant = Grant::system("push", Action::Administer, None);
+                let grant = Grant::system("push", Action::Administer, Target::System);
                 self.meta.commit(Batch::of(origin(&grant), Write::Damaged { id: stored.id })).await?;
                 Ok(())
             }
@@ -142,7 +142,7 @@ impl Registry {
 
     /// Takes a blob out of the repository. Refused while a manifest needs it.
     pub async fn delete_blob(&self, grant: &Grant, digest: &Digest) -> Result<(), RegistryError> {
-        let repository = granted(grant, Action::Delete)?;
+        let repository = granted(grant, Action::DeleteArtifact)?;
         let batch =
             Batch::of(origin(grant), Write::Unlink { repository: repository.clone(), digest: *digest })
                 .when(Condition::BlobUnreferenced { repository: repository.clone(), digest: *digest });

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, PoisonError};
 
-use access::{Action, Grant};
+use access::{Action, Grant, Target};
 use meta::{Batch, ManifestRecord, Write};
 use oci::{Digest, RepoName};
 
@@ -64,7 +64,7 @@ impl Registry {
     /// Writes the notes of pulls, and folds the deltas of usage. For a job, each minute or so.
     pub async fn tend(&self) -> Result<(), RegistryError> {
         const AT_ONCE: usize = 500;
-        let grant = Grant::system("usage", Action::Administer, None);
+        let grant = Grant::system("usage", Action::Administer, Target::System);
         let notes = self.usage.take();
         for (at, uses) in notes.chunks(AT_ONCE).enumerate() {
             let batch = Batch::of(origin(&grant), Write::Used { uses: uses.to_vec() });

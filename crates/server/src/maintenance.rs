@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use access::{Action, Grant};
+use access::{Action, Grant, Target};
 use anyhow::Result;
 use futures_util::future::{BoxFuture, FutureExt};
 use jobs::{Job, JobError, Runner, Schedule};
@@ -51,7 +51,7 @@ struct Work {
 
 impl Work {
     async fn collect(&self) -> Result<(), RegistryError> {
-        let grant = Grant::system("gc", Action::Administer, None);
+        let grant = Grant::system("gc", Action::Administer, Target::System);
         // Nobody reads the items of a scheduled run: its summary is logged.
         let (report, _) = mpsc::channel(1);
         let summary = self.registry.collect(&grant, GcOptions::default(), &report).await?;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 
-use access::{Action, Grant};
+use access::{Action, Grant, Target};
 use blob::{BlobError, BlobId, BlobKey};
 use bytes::Bytes;
 use meta::{Batch, Effect, EventKind, NewBlob, Visible, Write};
@@ -137,7 +137,7 @@ impl Registry {
         }
         let mut replay = Replay {
             registry: self,
-            grant: Grant::system("rebuild", Action::Administer, None),
+            grant: Grant::system("rebuild", Action::Administer, Target::System),
             report,
             summary: ReplaySummary::default(),
             pending: Pending::default(),

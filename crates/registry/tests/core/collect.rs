@@ -361,7 +361,7 @@ async fn abandoned_uploads_go() {
 #[tokio::test]
 async fn only_who_administers_collects_and_checks_and_rebuilds() {
     let world = world();
-    for grant in [to(Action::Delete, "team/app"), to(Action::Push, "team/app")] {
+    for grant in [to(Action::DeleteArtifact, "team/app"), to(Action::Push, "team/app")] {
         let (report, _items) = mpsc::channel(1);
         let refused = world.registry.collect(&grant, GcOptions::default(), &report).await;
         assert_refused!(refused, RegistryError::WrongGrant { needed: Action::Administer, .. });

@@ -1,6 +1,6 @@
 //! Manifests: pushing, pulling and deleting them.
 
-use access::{Action, Grant};
+use access::{Action, Grant, Target};
 use bytes::Bytes;
 use oci::{Algorithm, Digest, ManifestError, ManifestLimits, Reference, types};
 use registry::{Lifetimes, Limits, RegistryError};
@@ -176,22 +176,27 @@ async fn a_grant_is_good_for_what_it_says_only() {
     let digest = world.push("team/app", "v1", &image).await;
     let blob = image.blobs()[0];
     let registry = &world.registry;
-    let nowhere = Grant::system("test", Action::Pull, None);
+    let nowhere = Grant::system("test", Action::Pull, Target::System);
     assert_refused!(registry.manifest(&nowhere, &parse("v1")).await, RegistryError::WrongGrant { .. });
-    for wrong in [to(Action::Push, "team/app"), to(Action::Delete, "team/app"), administer()] {
+    for wrong in [to(Action::Push, "team/app"), to(Action::DeleteTag, "team/app"), administer()] {
         let refused = registry.manifest(&wrong, &Reference::Digest(digest)).await;
         assert_refused!(refused, RegistryError::WrongGrant { needed: Action::Pull, .. });
         assert_refused!(registry.blob(&wrong, &blob).await, RegistryError::WrongGrant { .. });
         assert_refused!(registry.tags(&wrong, None, 10).await, RegistryError::WrongGrant { .. });
     }
-    for wrong in [to(Action::Pull, "team/app"), to(Action::Catalog, "team/app"), administer()] {
+    for wrong in [
+        to(Action::Pull, "team/app"),
+        to(Action::ReadProject, "team/app"),
+        to(Action::DeleteArtifact, "team/app"),
+        administer(),
+    ] {
         let bytes = Bytes::from(image.bytes());
         let pushed = registry.push_manifest(&wrong, &parse("v2"), &[], None, bytes).await;
         assert_refused!(pushed, RegistryError::WrongGrant { needed: Action::Push, .. });
         let started = registry.start_upload(&wrong, Algorithm::Sha256).await;
         assert_refused!(started, RegistryError::WrongGrant { needed: Action::Push, .. });
         let deleted = registry.delete_manifest(&wrong, &parse("v1")).await;
-        assert_refused!(deleted, RegistryError::WrongGrant { needed: Action::Delete, .. });
+        assert_refused!(deleted, RegistryError::WrongGrant { needed: Action::DeleteTag, .. });
     }
     world.assert_pulls("team/app", "v1", &image).await;
 }

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use access::{Action, Actor, Context, Decision, Grant, Listing, Policy, Visibility, authorise_listing};
+use access::{
+    Action, Gate, Grant, Listing, OpenGate, Projects, Settings, Subject, Target, authorise_listing,
+};
 use blob::{BlobId, BlobKey, BlobRead, BlobStore, MemoryBlobs};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -178,11 +180,14 @@ impl World {
     }
 
     pub async fn delete(&self, repository: &str, reference: &str) -> Result<(), RegistryError> {
-        self.registry.delete_manifest(&to(Action::Delete, repository), &parse(reference)).await
+        let reference = parse(reference);
+        let action =
+            if matches!(reference, Reference::Tag(_)) { Action::DeleteTag } else { Action::DeleteArtifact };
+        self.registry.delete_manifest(&to(action, repository), &reference).await
     }
 
     pub async fn delete_blob(&self, repository: &str, digest: &Digest) -> Result<(), RegistryError> {
-        self.registry.delete_blob(&to(Action::Delete, repository), digest).await
+        self.registry.delete_blob(&to(Action::DeleteArtifact, repository), digest).await
     }
 
     /// Asks for a blob, as HEAD does. The object that it is.
@@ -291,11 +296,11 @@ fn reported<T>(mut items: mpsc::Receiver<T>) -> Vec<T> {
 }
 
 pub fn to(action: Action, repository: &str) -> Grant {
-    Grant::system("test", action, Some(repo(repository)))
+    Grant::system("test", action, Target::Repository(repo(repository)))
 }
 
 pub fn administer() -> Grant {
-    Grant::system("test", Action::Administer, None)
+    Grant::system("test", Action::Administer, Target::System)
 }
 
 pub fn repo(name: &str) -> RepoName {
@@ -316,30 +321,15 @@ pub fn media_type(text: &str) -> MediaType {
 
 /// What somebody may see who may see only some projects.
 pub fn sees(projects: &[&str]) -> Listing {
-    struct Sees(Vec<String>);
-
-    impl Policy for Sees {
-        fn decide(&self, _: &Actor, _: &Context, _: Action, _: Option<&RepoName>) -> Decision {
-            Decision::Allow
-        }
-
-        fn visibility(&self, _: &Actor) -> Visibility {
-            Visibility::Projects(self.0.clone())
-        }
-
-        fn epoch(&self) -> u64 {
-            0
-        }
-    }
-
-    let policy = Sees(projects.iter().map(|&project| project.to_owned()).collect());
-    authorise_listing(&policy, &Actor::Anonymous, &Arc::default()).expect("the policy allows lists")
+    let public = Settings { public: Some(true), ..Settings::default() };
+    let projects = projects.iter().map(|name| (name.parse().expect("the name of a project"), public));
+    let somebody = Subject::new(access::Actor::User("ann".into()), "test", Arc::default());
+    authorise_listing(&Projects::new(projects, 1), &somebody).expect("users may list")
 }
 
 /// What somebody may see who may see everything.
 pub fn sees_all() -> Listing {
-    let policy = access::OpenPolicy;
-    authorise_listing(&policy, &Actor::Anonymous, &Arc::default()).expect("the policy allows lists")
+    authorise_listing(&OpenGate::default().projects(), &Subject::local()).expect("who is local may list")
 }
 
 /// Asserts that something fails with an error of this form.

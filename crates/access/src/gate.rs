@@ -1,0 +1,159 @@
+//! The gate: who asks? A port, which the crate `identity` implements; and the gate of a registry without users.
+
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::{Action, ActionSet, Actor, Denied, Grant, Projects, Rights, Subject};
+
+/// A future of something.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What a request shows of who sends it.
+#[derive(Clone, Copy, Default)]
+pub struct Presented<'a> {
+    /// The value of its `Authorization` header.
+    pub authorization: Option<&'a str>,
+    /// The client's address, where it has one.
+    pub address: Option<IpAddr>,
+    /// Whether it came by the socket in the data folder.
+    pub local: bool,
+}
+
+/// Why a credential was not accepted. It never says which part of it was wrong.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unauthenticated {
+    /// The user, robot or token is not known, or the secret is not its own.
+    #[error("the user name or the secret is wrong, or the token has expired or was revoked: sign in again")]
+    Wrong,
+    /// Neither Basic nor Bearer, or not in their form.
+    #[error(
+        "the Authorization header cannot be read: send `Basic` with a user name and a secret, or `Bearer` with a token"
+    )]
+    Malformed,
+    /// Too many failures: the next try is looked at after this many seconds.
+    #[error("too many failed attempts: try again in {0} seconds")]
+    TooManyAttempts(u64),
+    /// The password is right and must be changed first.
+    #[error("the password must be changed before it can be used here: set a new one")]
+    PasswordExpired,
+    /// Too many sign-ins are being checked.
+    #[error("too many sign-ins are being checked: try again in a moment")]
+    Busy,
+    /// Users cannot be looked up.
+    #[error("who you are cannot be looked up now: try again in a moment")]
+    Unavailable,
+}
+
+/// Finds out who asks, and knows the projects.
+pub trait Gate: Send + Sync {
+    /// Who it is, where that is known without any work: the hot path.
+    fn recall(&self, presented: &Presented<'_>) -> Option<Arc<Subject>>;
+
+    /// Who it is.
+    fn authenticate<'a>(
+        &'a self,
+        presented: Presented<'a>,
+    ) -> Answer<'a, Result<Arc<Subject>, Unauthenticated>>;
+
+    /// The projects as they are now.
+    fn projects(&self) -> Arc<Projects>;
+
+    /// Whether whoever is refused as nobody in particular should sign in and try again.
+    fn challenges(&self) -> bool;
+
+    /// Makes what a push needs that was allowed: the project of a new repository.
+    fn prepare<'a>(&'a self, push: &'a Grant, subject: &'a Subject) -> Answer<'a, Result<(), PrepareError>>;
+}
+
+/// Why a push cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    /// The project is not there, and may not be made by who pushes.
+    #[error("there is no project for this repository, and {0}: have the project created first")]
+    Denied(Denied),
+    /// The project could not be made.
+    #[error("the project of the repository could not be created: {0}")]
+    Failed(String),
+}
+
+/// The gate of a registry without users: everyone who can reach it may pull, push and delete.
+///
+/// Administering it is for who may open the socket in the data folder. Whoever comes over the network may not,
+/// from this machine neither: behind a proxy, everyone comes from this machine.
+pub struct OpenGate {
+    anybody: Arc<Subject>,
+    local: Arc<Subject>,
+    projects: Arc<Projects>,
+}
+
+impl Default for OpenGate {
+    fn default() -> Self {
+        let system = ActionSet::of(&[
+            Action::Pull,
+            Action::Push,
+            Action::DeleteTag,
+            Action::DeleteArtifact,
+            Action::ReadProject,
+        ]);
+        let rights = Arc::new(Rights { system, ..Rights::default() });
+        Self {
+            anybody: Arc::new(Subject::new(Actor::Anonymous, "anonymous", rights)),
+            local: Arc::new(Subject::local()),
+            projects: Arc::default(),
+        }
+    }
+}
+
+impl Gate for OpenGate {
+    fn recall(&self, presented: &Presented<'_>) -> Option<Arc<Subject>> {
+        Some(Arc::clone(if presented.local { &self.local } else { &self.anybody }))
+    }
+
+    fn authenticate<'a>(
+        &'a self,
+        presented: Presented<'a>,
+    ) -> Answer<'a, Result<Arc<Subject>, Unauthenticated>> {
+        let known = self.recall(&presented).ok_or(Unauthenticated::Unavailable);
+        Box::pin(std::future::ready(known))
+    }
+
+    fn projects(&self) -> Arc<Projects> {
+        Arc::clone(&self.projects)
+    }
+
+    fn challenges(&self) -> bool {
+        false
+    }
+
+    /// Without users, projects come into being with their repositories.
+    fn prepare<'a>(&'a self, _: &'a Grant, _: &'a Subject) -> Answer<'a, Result<(), PrepareError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Target, allowed};
+
+    #[test]
+    fn an_open_registry_is_administered_by_its_own_socket() {
+        let gate = OpenGate::default();
+        let check = |local: bool, administers: bool| {
+            let presented = Presented { local, ..Presented::default() };
+            let subject = gate.recall(&presented).unwrap();
+            let target = Target::Repository("new/app".parse().unwrap());
+            for action in [Action::Pull, Action::Push, Action::DeleteTag, Action::DeleteArtifact] {
+                assert!(allowed(&gate.projects(), &subject, action, &target));
+            }
+            assert_eq!(allowed(&gate.projects(), &subject, Action::Administer, &Target::System), administers);
+            assert_eq!(
+                allowed(&gate.projects(), &subject, Action::ManageUsers, &Target::System),
+                administers
+            );
+        };
+        check(true, true);
+        check(false, false);
+    }
+}
