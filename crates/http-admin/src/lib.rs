@@ -1,159 +1,140 @@
-//! The administration API, version 1: garbage collection and checks.
+//! The administration API, version 1: users and what they may do, projects, garbage collection and checks; and the
+//! token service. docs/admin-api.md describes it for users.
 //!
-//! ```text
-//! POST /api/v1/gc      {"grace_seconds": 86400, "dry_run": false}
-//! POST /api/v1/check   {"read": false}
-//! POST /api/v1/rebuild {}
-//! ```
-//!
-//! All fields may be left out. A rebuild needs a store that nobody else uses, so a running server refuses it. The answer is a stream of JSON documents, one a line, each with a `type`: things
-//! as they are found, and at the end one `summary` or `error`. docs/admin-api.md describes them for users.
+//! A handler is four moves: extract, authorise, one call, render. The second is done for all of them, by the table of
+//! routes.
 
+mod accounts;
+mod call;
 mod lines;
+mod maintenance;
+mod problem;
+mod projects;
+mod reply;
+mod route;
+mod token;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use access::{Action, Actor, Context, Grant, Policy, authorise};
-use bytes::Bytes;
-use futures_util::StreamExt;
-use futures_util::future::{BoxFuture, join};
-use http::header::{CONTENT_TYPE, HeaderValue};
-use http::{Method, Request, Response, StatusCode};
-use http_kit::{Body, ConnInfo, Handler, RequestBody};
-use registry::{CheckOptions, GcOptions, Registry, RegistryError};
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use access::{Context, Gate, Presented, Unauthenticated};
+use futures_util::future::BoxFuture;
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, HeaderValue, USER_AGENT};
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_kit::{
+    Body, ConnInfo, Forwarded, Handler, PeerAddr, RequestBody, RequestId, TrustedProxies, X_REQUEST_ID,
+};
+use identity::Identity;
+use registry::Registry;
+
+use crate::call::Call;
+use crate::problem::Problem;
+
+pub use route::{Permission, ROUTES, Route};
+pub use token::TokenEdge;
 
 /// The longest request, in bytes.
 const REQUEST_MAX: u64 = 64 << 10;
 
-/// The media type of an answer: a JSON document on each line.
-const LINES: &str = "application/x-ndjson";
+/// The most characters of a `User-Agent` that are remembered.
+const AGENT_MAX: usize = 200;
 
-/// How many lines may wait for a slow reader before the work waits, too.
-const WAITING: usize = 256;
+/// Where the API is.
+const ROOT: &str = "/api/v1";
 
-/// Answers everything below `/api/v1`.
+/// Answers everything below `/api`.
 pub struct AdminEdge {
     registry: Arc<Registry>,
-    policy: Arc<dyn Policy>,
+    gate: Arc<dyn Gate>,
+    /// Everybody; none where the registry has no users.
+    identity: Option<Arc<Identity>>,
+    proxies: TrustedProxies,
     /// Whether others use the store at the same time.
     shared: bool,
 }
 
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields, default)]
-struct GcRequest {
-    grace_seconds: Option<u64>,
-    dry_run: bool,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields, default)]
-struct CheckRequest {
-    read: bool,
-}
-
-/// An error on its way to a client.
-struct Refusal(StatusCode, String);
-
 impl AdminEdge {
     /// An edge for a registry that a server shares with its clients.
-    pub fn new(registry: Arc<Registry>, policy: Arc<dyn Policy>) -> Self {
-        Self { registry, policy, shared: true }
+    pub fn new(
+        registry: Arc<Registry>,
+        gate: Arc<dyn Gate>,
+        identity: Option<Arc<Identity>>,
+        proxies: TrustedProxies,
+    ) -> Self {
+        Self { registry, gate, identity, proxies, shared: true }
     }
 
-    /// An edge for a registry that this process has opened for one command.
-    pub fn alone(registry: Arc<Registry>, policy: Arc<dyn Policy>) -> Self {
-        Self { registry, policy, shared: false }
+    /// The same for a registry that this process has opened for one command.
+    #[must_use]
+    pub fn alone(self) -> Self {
+        Self { shared: false, ..self }
     }
 
-    async fn answer(
-        &self,
-        conn: &ConnInfo,
-        request: Request<RequestBody>,
-    ) -> Result<Response<Body>, Refusal> {
-        let path = request.uri().path().to_owned();
-        if !matches!(path.as_str(), "/api/v1/gc" | "/api/v1/check" | "/api/v1/rebuild") {
-            return Err(Refusal(
-                StatusCode::NOT_FOUND,
-                "the administration API has /api/v1/gc, /api/v1/check and /api/v1/rebuild".into(),
-            ));
+    async fn answer(self: Arc<Self>, conn: &ConnInfo, request: Request<RequestBody>) -> Response<Body> {
+        let (head, body) = request.into_parts();
+        let forwarded = Forwarded::of(conn, &head.headers, &self.proxies);
+        let id = RequestId::of(&head.headers);
+        let context = Arc::new(Context {
+            address: forwarded.client,
+            agent: agent(&head.headers),
+            request: Some(id.as_str().to_owned()),
+        });
+        let local = matches!(conn.peer, PeerAddr::Unix { .. }) && forwarded.client.is_none();
+        let work = head.uri.path().strip_prefix(ROOT).is_some_and(maintains);
+        let outcome = Arc::clone(&self).handle(&head, body, Arc::clone(&context), local).await;
+        let mut response = outcome.unwrap_or_else(|problem| {
+            let (status, message) = (problem.status.as_u16(), problem.message());
+            tracing::info!(request = id.as_str(), client = ?context.address, status, "{message}");
+            problem.response(if work { reply::LINES } else { reply::JSON })
+        });
+        if let Some(id) = id.to_header() {
+            response.headers_mut().insert(X_REQUEST_ID, id);
         }
-        if *request.method() != Method::POST {
-            return Err(Refusal(StatusCode::METHOD_NOT_ALLOWED, "use POST".into()));
+        response
+    }
+
+    async fn handle(
+        self: Arc<Self>,
+        head: &http::request::Parts,
+        body: RequestBody,
+        context: Arc<Context>,
+        local: bool,
+    ) -> Result<Response<Body>, Problem> {
+        let path = head.uri.path().strip_prefix(ROOT);
+        let path = path.ok_or_else(|| Problem::unknown("the administration API is below /api/v1"))?;
+        let (route, params) = route::find(head.method.as_str(), path)?;
+        let authorization = head.headers.get(AUTHORIZATION).map(HeaderValue::to_str).transpose();
+        let authorization = authorization.map_err(|_| Unauthenticated::Malformed)?;
+        let presented = Presented { authorization, address: context.address, local };
+        let subject = match self.gate.recall(&presented) {
+            Some(subject) => subject,
+            None => self.gate.authenticate(presented).await?,
+        };
+        let grant = Call::admit(&self, &subject, &context, route, &params)?;
+        if head.headers.contains_key(CONTENT_ENCODING) {
+            let message = "a compressed request is not taken: send it as it is";
+            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
         }
-        let context = Arc::new(Context { address: conn.peer.ip(), ..Context::default() });
-        let grant = authorise(&*self.policy, &Actor::Anonymous, &context, Action::Administer, None)
-            .map_err(|denied| Refusal(StatusCode::FORBIDDEN, denied.to_string()))?;
-        let body = request.into_body().read_all(REQUEST_MAX).await;
-        let body = body.map_err(|error| Refusal(StatusCode::BAD_REQUEST, error.to_string()))?;
-        match path.as_str() {
-            "/api/v1/gc" => Ok(self.gc(grant, parse(&body)?)),
-            "/api/v1/check" => Ok(self.check(grant, parse(&body)?)),
-            _ if self.shared => Err(Refusal(
-                StatusCode::CONFLICT,
-                "a server runs on this store: stop it, then rebuild".into(),
-            )),
-            _ => Ok(self.rebuild(grant)),
-        }
-    }
-
-    fn gc(&self, grant: Grant, request: GcRequest) -> Response<Body> {
-        let registry = Arc::clone(&self.registry);
-        let options =
-            GcOptions { grace: request.grace_seconds.map(Duration::from_secs), dry_run: request.dry_run };
-        let summary = move |summary| lines::gc_summary(&summary, options.dry_run);
-        told(
-            lines::gc_item,
-            summary,
-            |report| async move { registry.collect(&grant, options, &{ report }).await },
-        )
-    }
-
-    fn check(&self, grant: Grant, request: CheckRequest) -> Response<Body> {
-        let registry = Arc::clone(&self.registry);
-        let options = CheckOptions { read: request.read };
-        let summary = |summary| lines::check_summary(&summary);
-        told(lines::check_item, summary, |report| async move {
-            registry.check(&grant, options, &{ report }).await
-        })
-    }
-
-    fn rebuild(&self, grant: Grant) -> Response<Body> {
-        let registry = Arc::clone(&self.registry);
-        let summary = |summary| lines::replay_summary(&summary);
-        told(lines::replay_item, summary, |report| async move {
-            registry.replay_segments(&grant, &{ report }).await
-        })
+        let body = body.read_all(REQUEST_MAX).await.map_err(|error| {
+            let status = match error {
+                http_kit::Error::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+                _ => StatusCode::BAD_REQUEST,
+            };
+            Problem::new(status, error.to_string())
+        })?;
+        let query = head.uri.query().unwrap_or_default().to_owned();
+        let call = Call { edge: self, subject, context, params, query, body, grant };
+        Ok((route.handler)(&call).await?.0)
     }
 }
 
-/// Begins some work and tells of it line by line: each item that it reports, and how it ends. The work goes on where
-/// the client goes away.
-fn told<Item, Summary, Work>(
-    item: fn(Item) -> Value,
-    summary: impl FnOnce(Summary) -> Value + Send + 'static,
-    work: impl FnOnce(mpsc::Sender<Item>) -> Work,
-) -> Response<Body>
-where
-    Item: Send + 'static,
-    Summary: Send + 'static,
-    Work: Future<Output = Result<Summary, RegistryError>> + Send + 'static,
-{
-    let (lines, stream) = lines::channel(WAITING);
-    let (report, items) = mpsc::channel(WAITING);
-    let work = work(report);
-    tokio::spawn(async move {
-        let (outcome, ()) = join(work, lines.forward(items, item)).await;
-        lines.end(outcome.map(summary)).await;
-    });
-    let mut response = Response::new(Body::stream(stream.map(Ok), None));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(LINES));
-    response
+/// Whether the answers at a path are lines, which tell of work.
+fn maintains(path: &str) -> bool {
+    matches!(path, "/gc" | "/check" | "/rebuild")
+}
+
+fn agent(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get(USER_AGENT)?.to_str().ok()?;
+    Some(text.get(..AGENT_MAX).unwrap_or(text).to_owned())
 }
 
 impl Handler for AdminEdge {
@@ -162,23 +143,6 @@ impl Handler for AdminEdge {
         conn: Arc<ConnInfo>,
         request: Request<RequestBody>,
     ) -> BoxFuture<'static, Response<Body>> {
-        Box::pin(async move { self.answer(&conn, request).await.unwrap_or_else(refused) })
+        Box::pin(async move { self.answer(&conn, request).await })
     }
-}
-
-/// An empty request means: all defaults.
-fn parse<T: DeserializeOwned + Default>(body: &Bytes) -> Result<T, Refusal> {
-    if body.is_empty() {
-        return Ok(T::default());
-    }
-    serde_json::from_slice(body)
-        .map_err(|error| Refusal(StatusCode::BAD_REQUEST, format!("the request cannot be read: {error}")))
-}
-
-fn refused(Refusal(status, message): Refusal) -> Response<Body> {
-    let line = format!("{}\n", json!({"type": "error", "message": message}));
-    let mut response = Response::new(Body::full(line));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(LINES));
-    response
 }

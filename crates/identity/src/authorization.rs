@@ -44,6 +44,12 @@ impl Authorization {
     }
 }
 
+/// The header that says a name and a secret.
+pub(crate) fn basic(name: &str, secret: &Secret) -> Secret {
+    let plain = zeroize::Zeroizing::new(format!("{name}:{}", secret.expose()));
+    Secret::new(format!("Basic {}", STANDARD.encode(plain.as_bytes())))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -177,6 +177,12 @@ pub struct Role {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Actions(pub ActionSet);
 
+impl From<ActionSet> for Actions {
+    fn from(actions: ActionSet) -> Self {
+        Self(actions)
+    }
+}
+
 impl Serialize for Actions {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(self.0.iter().map(Action::name))
@@ -524,8 +530,6 @@ pub struct Whoami {
     pub name: String,
     /// How they proved it.
     pub via: &'static str,
-    /// Whether they must choose a new password before anything else.
-    pub must_change_password: bool,
     /// What they may do, where.
     pub permissions: Vec<Permission>,
 }

@@ -43,7 +43,7 @@ impl Directory {
         let role = BindingRecord { principal: principal.clone(), project: None, role: "system-admin".into() };
         let role = New {
             kind: EntryKind::Binding,
-            name: &format!("* system-admin {principal}"),
+            name: &format!("* system-admin {principal}").into(),
             record: &role,
             owners: vec![(EntryKind::User, name.to_string())],
         };

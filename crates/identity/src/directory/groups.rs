@@ -27,7 +27,7 @@ impl Directory {
             }
         }
         let record = GroupRecord { description: new.description.clone(), external: new.external.clone() };
-        let entry = New { kind: EntryKind::Group, name: new.name.as_str(), record: &record, owners: Vec::new() };
+        let entry = New { kind: EntryKind::Group, name: new.name.as_str().into(), record: &record, owners: Vec::new() };
         match self.find::<GroupRecord>(EntryKind::Group, new.name.as_str()).await? {
             Some((found, _)) => {
                 self.check_covers(subject, &self.rights_of_group(&new.name).await?)?;
@@ -39,8 +39,14 @@ impl Directory {
     }
 
     /// Deletes a group, with its roles.
-    pub async fn delete_group(&self, grant: &Grant, name: &GroupName) -> Result<(), IdentityError> {
+    pub async fn delete_group(
+        &self,
+        grant: &Grant,
+        subject: &Subject,
+        name: &GroupName,
+    ) -> Result<(), IdentityError> {
         expect(grant, Action::ManageUsers, &Target::System)?;
+        self.check_covers(subject, &self.rights_of_group(name).await?)?;
         self.drop_entry(grant, EntryKind::Group, name.as_str()).await
     }
 
@@ -65,7 +71,7 @@ impl Directory {
         let record = MembershipRecord { user: user.clone(), group: group.clone() };
         let name = membership(user, group);
         let owners = vec![(EntryKind::User, user.to_string()), (EntryKind::Group, group.to_string())];
-        let new = New { kind: EntryKind::Membership, name: &name, record: &record, owners };
+        let new = New { kind: EntryKind::Membership, name: (&*name).into(), record: &record, owners };
         match self.create(grant, new).await {
             Err(IdentityError::Exists { .. }) => Ok(()),
             outcome => outcome,
@@ -76,10 +82,12 @@ impl Directory {
     pub async fn remove_from_group(
         &self,
         grant: &Grant,
+        subject: &Subject,
         group: &GroupName,
         user: &UserName,
     ) -> Result<(), IdentityError> {
         expect(grant, Action::ManageUsers, &Target::System)?;
+        self.check_covers(subject, &self.rights_of_group(group).await?)?;
         self.drop_entry(grant, EntryKind::Membership, &membership(user, group)).await
     }
 

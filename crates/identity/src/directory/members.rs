@@ -59,7 +59,7 @@ impl Directory {
         if built_in(&member.role).is_none() {
             owners.push((EntryKind::Role, member.role.clone()));
         }
-        let new = New { kind: EntryKind::Binding, name: &name, record: &record, owners };
+        let new = New { kind: EntryKind::Binding, name: (&*name).into(), record: &record, owners };
         match self.create(grant, new).await {
             Err(IdentityError::Exists { .. }) => Ok(()),
             outcome => outcome,

@@ -15,6 +15,7 @@ mod tokens;
 mod users;
 mod uses;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -253,11 +254,11 @@ impl Directory {
     }
 
     async fn create_as<T: Serialize>(&self, origin: Origin, new: New<'_, T>) -> Result<(), IdentityError> {
-        let condition = Condition::EntryIs { kind: new.kind, name: entry_name(new.name)?, revision: None };
+        let condition = Condition::EntryIs { kind: new.kind, name: entry_name(&new.name)?, revision: None };
         let batch = Batch::of(origin, Write::Entry(new.entry()?)).when(condition);
         match self.change(batch).await {
             Err(IdentityError::Conflict) => {
-                Err(IdentityError::Exists { what: what(new.kind), name: new.name.to_owned() })
+                Err(IdentityError::Exists { what: what(new.kind), name: new.name.into_owned() })
             }
             outcome => outcome.map(|_| ()),
         }
@@ -320,7 +321,7 @@ impl Directory {
 /// An entry to be written.
 struct New<'a, T> {
     kind: EntryKind,
-    name: &'a str,
+    name: Cow<'a, str>,
     record: &'a T,
     owners: Vec<(EntryKind, String)>,
 }
@@ -328,12 +329,12 @@ struct New<'a, T> {
 impl<T: Serialize> New<'_, T> {
     fn entry(&self) -> Result<NewEntry, IdentityError> {
         let value = serde_json::to_string(self.record).map_err(|error| IdentityError::Damaged {
-            name: self.name.to_owned(),
+            name: self.name.clone().into_owned(),
             reason: error.to_string(),
         })?;
         let owners = self.owners.iter().map(|(kind, name)| Ok((*kind, entry_name(name)?)));
         let owners = owners.collect::<Result<_, IdentityError>>()?;
-        Ok(NewEntry { kind: self.kind, name: entry_name(self.name)?, value, owners })
+        Ok(NewEntry { kind: self.kind, name: entry_name(&self.name)?, value, owners })
     }
 }
 

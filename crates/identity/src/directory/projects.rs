@@ -129,7 +129,7 @@ fn of(grant: &Grant, action: Action) -> Result<&ProjectName, IdentityError> {
 }
 
 fn project<'a>(name: &'a ProjectName, record: &'a ProjectRecord) -> New<'a, ProjectRecord> {
-    New { kind: EntryKind::Project, name: name.as_str(), record, owners: Vec::new() }
+    New { kind: EntryKind::Project, name: name.as_str().into(), record, owners: Vec::new() }
 }
 
 fn shown(projects: &Projects, entry: &Entry, record: ProjectRecord) -> Result<Project, IdentityError> {

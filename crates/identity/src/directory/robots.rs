@@ -219,5 +219,5 @@ fn is_of_system(entry: &Entry) -> bool {
 
 fn robot<'a>(name: &'a RobotName, record: &'a RobotRecord) -> New<'a, RobotRecord> {
     let owners = name.project().map(|project| (EntryKind::Project, project.to_string()));
-    New { kind: EntryKind::Robot, name: name.as_str(), record, owners: owners.into_iter().collect() }
+    New { kind: EntryKind::Robot, name: name.to_string().into(), record, owners: owners.into_iter().collect() }
 }

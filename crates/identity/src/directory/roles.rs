@@ -37,7 +37,7 @@ impl Directory {
         self.check_gift(subject, None, role.actions.0)?;
         let actions = role.actions.0.iter().map(|action| action.name().to_owned()).collect();
         let record = RoleRecord { description: role.description.clone(), actions };
-        let new = New { kind: EntryKind::Role, name: &role.name, record: &record, owners: Vec::new() };
+        let new = New { kind: EntryKind::Role, name: &role.name.into(), record: &record, owners: Vec::new() };
         match self.find::<RoleRecord>(EntryKind::Role, &role.name).await? {
             Some((found, _)) => self.replace(origin(grant), &found, new).await?,
             None => self.create(grant, new).await?,

@@ -64,7 +64,7 @@ impl Directory {
             permissions: new.permissions,
         };
         let owners = vec![(EntryKind::User, user.to_string())];
-        let entry = New { kind: EntryKind::Token, name: secret.id(), record: &record, owners };
+        let entry = New { kind: EntryKind::Token, name: secret.id().into(), record: &record, owners };
         self.create_as(by(&user, context), entry).await?;
         let (entry, record) = self.get::<TokenRecord>(EntryKind::Token, secret.id()).await?;
         Ok(Shown { about: shown(&entry, record, None), secret: secret.text().clone() })

@@ -97,9 +97,15 @@ impl Directory {
     }
 
     /// Gives a user a password that the host made up, and lets them in again: for who has lost theirs.
-    pub async fn reset_password(&self, grant: &Grant, name: &UserName) -> Result<Secret, IdentityError> {
+    pub async fn reset_password(
+        &self,
+        grant: &Grant,
+        subject: &Subject,
+        name: &UserName,
+    ) -> Result<Secret, IdentityError> {
         expect(grant, Action::ManageUsers, &Target::System)?;
         let (entry, mut record) = self.get::<UserRecord>(EntryKind::User, name.as_str()).await?;
+        self.check_covers(subject, &self.rights_of_user(name, &record).await?)?;
         if record.source != Source::Local {
             return Err(IdentityError::Invalid(format!("the password of {name} is kept elsewhere")));
         }
@@ -137,7 +143,7 @@ impl Directory {
 }
 
 pub(super) fn user<'a>(name: &'a UserName, record: &'a UserRecord) -> New<'a, UserRecord> {
-    New { kind: EntryKind::User, name: name.as_str(), record, owners: Vec::new() }
+    New { kind: EntryKind::User, name: name.as_str().into(), record, owners: Vec::new() }
 }
 
 fn shown(entry: &Entry, record: UserRecord) -> Result<User, IdentityError> {

@@ -1,0 +1,256 @@
+//! The routes: what there is, what a caller must be allowed to do for it, and who answers.
+//!
+//! One table: a route without a permission does not compile, and the permission is checked before the handler is
+//! called. Tests walk the table with every role.
+
+use std::collections::HashMap;
+
+use access::Action;
+use futures_util::future::BoxFuture;
+use oci::ProjectName;
+use percent_encoding::percent_decode_str;
+
+use crate::call::Call;
+use crate::problem::Problem;
+use crate::reply::Reply;
+use crate::{accounts, maintenance, projects};
+
+/// What a caller must be allowed to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Permission {
+    /// Nothing: the request carries its own proof, or tells nothing that is not public.
+    Anyone,
+    /// Nothing, but they must be somebody.
+    SignedIn,
+    /// This, to the registry as a whole.
+    System(Action),
+    /// This, to the project in the path.
+    Project(Action),
+    /// This, to the innermost project around the one in the path, or to the registry where there is none.
+    Around(Action),
+}
+
+type Handler = for<'a> fn(&'a Call) -> BoxFuture<'a, Result<Reply, Problem>>;
+
+/// One thing that can be asked for.
+pub struct Route {
+    /// A short name, for logs and metrics.
+    pub name: &'static str,
+    /// The method.
+    pub method: &'static str,
+    /// The path below `/api/v1`. `{project}` stands for one or more parts, other names in braces for one.
+    pub path: &'static str,
+    /// What a caller must be allowed to do.
+    pub permission: Permission,
+    /// What it does, in a few words.
+    pub summary: &'static str,
+    pub(crate) handler: Handler,
+}
+
+macro_rules! routes {
+    ($($method:literal $path:literal, $permission:expr, $module:ident::$name:ident, $summary:literal;)+) => {
+        /// All of them.
+        pub static ROUTES: &[Route] = &[$(Route {
+            name: stringify!($name),
+            method: $method,
+            path: $path,
+            permission: $permission,
+            summary: $summary,
+            handler: |call| Box::pin($module::$name(call)),
+        }),+];
+    };
+}
+
+use Permission::{Anyone, Around, Project, SignedIn, System};
+
+const ADMINISTER: Permission = System(Action::Administer);
+const USERS: Permission = System(Action::ManageUsers);
+
+routes! {
+    "POST" "/gc", ADMINISTER, maintenance::gc, "Removes what no manifest needs any more";
+    "POST" "/check", ADMINISTER, maintenance::check, "Compares storage with metadata";
+    "POST" "/rebuild", ADMINISTER, maintenance::rebuild, "Rebuilds lost metadata from storage";
+
+    "GET" "/me", SignedIn, accounts::whoami, "Shows who you are and what you may do";
+    "PUT" "/password", Anyone, accounts::change_password, "Changes your own password";
+    "GET" "/me/tokens", SignedIn, accounts::own_tokens, "Lists your personal access tokens";
+    "POST" "/me/tokens", SignedIn, accounts::create_token, "Makes a personal access token";
+    "DELETE" "/me/tokens/{token}", SignedIn, accounts::delete_own_token, "Revokes one of your tokens";
+
+    "GET" "/users", USERS, accounts::users, "Lists users";
+    "POST" "/users", USERS, accounts::create_user, "Makes a user";
+    "GET" "/users/{user}", USERS, accounts::user, "Shows a user";
+    "PATCH" "/users/{user}", USERS, accounts::change_user, "Changes a user";
+    "DELETE" "/users/{user}", USERS, accounts::delete_user, "Deletes a user";
+    "POST" "/users/{user}/reset-password", USERS, accounts::reset_password, "Gives a user a new password";
+    "GET" "/users/{user}/tokens", USERS, accounts::tokens, "Lists the tokens of a user";
+    "DELETE" "/users/{user}/tokens/{token}", USERS, accounts::delete_token, "Revokes a token of a user";
+
+    "GET" "/groups", USERS, accounts::groups, "Lists groups";
+    "PUT" "/groups/{group}", USERS, accounts::put_group, "Makes or changes a group";
+    "DELETE" "/groups/{group}", USERS, accounts::delete_group, "Deletes a group";
+    "GET" "/groups/{group}/members", USERS, accounts::group_members, "Lists the users in a group";
+    "PUT" "/groups/{group}/members/{user}", USERS, accounts::add_to_group, "Puts a user into a group";
+    "DELETE" "/groups/{group}/members/{user}", USERS, accounts::remove_from_group, "Takes a user out of a group";
+
+    "GET" "/roles", SignedIn, accounts::roles, "Lists roles";
+    "PUT" "/roles/{role}", System(Action::ManageRoles), accounts::put_role, "Defines a role";
+    "DELETE" "/roles/{role}", System(Action::ManageRoles), accounts::delete_role, "Deletes a role";
+
+    "GET" "/members", System(Action::ReadMembers), projects::members, "Lists who has a role everywhere";
+    "PUT" "/members/{principal}/{role}", System(Action::ManageMembers), projects::add_member, "Gives a role everywhere";
+    "DELETE" "/members/{principal}/{role}", System(Action::ManageMembers), projects::remove_member, "Takes a role away";
+    "GET" "/robots", System(Action::ManageRobots), projects::robots, "Lists the robots of the registry";
+    "POST" "/robots", System(Action::ManageRobots), projects::create_robot, "Makes a robot of the registry";
+    "GET" "/robots/{robot}", System(Action::ManageRobots), projects::robot, "Shows a robot";
+    "PATCH" "/robots/{robot}", System(Action::ManageRobots), projects::change_robot, "Changes a robot";
+    "DELETE" "/robots/{robot}", System(Action::ManageRobots), projects::delete_robot, "Deletes a robot";
+    "POST" "/robots/{robot}/rotate", System(Action::ManageRobots), projects::rotate_robot, "Gives a robot a new secret";
+
+    "GET" "/projects", SignedIn, projects::projects, "Lists the projects that you may see";
+    "PUT" "/projects/{project}", Around(Action::CreateProject), projects::create_project, "Makes a project";
+    "GET" "/projects/{project}", Project(Action::ReadProject), projects::project, "Shows a project";
+    "PATCH" "/projects/{project}", Project(Action::UpdateProject), projects::change_project, "Changes the settings of a project";
+    "DELETE" "/projects/{project}", Project(Action::DeleteProject), projects::delete_project, "Deletes an empty project";
+    "GET" "/projects/{project}/-/members", Project(Action::ReadMembers), projects::members, "Lists who has a role in a project";
+    "PUT" "/projects/{project}/-/members/{principal}/{role}", Project(Action::ManageMembers), projects::add_member, "Gives a role in a project";
+    "DELETE" "/projects/{project}/-/members/{principal}/{role}", Project(Action::ManageMembers), projects::remove_member, "Takes a role in a project away";
+    "GET" "/projects/{project}/-/robots", Project(Action::ManageRobots), projects::robots, "Lists the robots of a project";
+    "POST" "/projects/{project}/-/robots", Project(Action::ManageRobots), projects::create_robot, "Makes a robot of a project";
+    "GET" "/projects/{project}/-/robots/{robot}", Project(Action::ManageRobots), projects::robot, "Shows a robot of a project";
+    "PATCH" "/projects/{project}/-/robots/{robot}", Project(Action::ManageRobots), projects::change_robot, "Changes a robot of a project";
+    "DELETE" "/projects/{project}/-/robots/{robot}", Project(Action::ManageRobots), projects::delete_robot, "Deletes a robot of a project";
+    "POST" "/projects/{project}/-/robots/{robot}/rotate", Project(Action::ManageRobots), projects::rotate_robot, "Gives a robot of a project a new secret";
+}
+
+/// What stands in the path at the names in braces.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Params {
+    pub(crate) project: Option<ProjectName>,
+    named: HashMap<&'static str, String>,
+}
+
+impl Params {
+    /// The text at a name; empty where the route has no such name.
+    pub(crate) fn get(&self, name: &str) -> &str {
+        self.named.get(name).map_or("", String::as_str)
+    }
+}
+
+/// Finds the route of a request. `path` is what follows `/api/v1`, as it was sent.
+pub(crate) fn find(method: &str, path: &str) -> Result<(&'static Route, Params), Problem> {
+    let parts: Option<Vec<String>> = path.strip_prefix('/').unwrap_or(path).split('/').map(decode).collect();
+    let parts = parts.ok_or_else(unknown)?;
+    let mut methods = Vec::new();
+    for route in ROUTES {
+        let Some(params) = fit(route.path, &parts)? else { continue };
+        if route.method == method {
+            return Ok((route, params));
+        }
+        methods.push(route.method);
+    }
+    if methods.is_empty() { Err(unknown()) } else { Err(Problem::method(&methods)) }
+}
+
+fn decode(part: &str) -> Option<String> {
+    percent_decode_str(part).decode_utf8().ok().map(std::borrow::Cow::into_owned)
+}
+
+fn unknown() -> Problem {
+    Problem::unknown("the administration API has nothing at this path: see docs/admin-api.md")
+}
+
+/// Holds a path against the one of a route.
+fn fit(template: &'static str, parts: &[String]) -> Result<Option<Params>, Problem> {
+    let mut params = Params::default();
+    let mut rest = parts;
+    let mut project = None;
+    for wanted in template.split('/').skip(1) {
+        let name = wanted.strip_prefix('{').and_then(|name| name.strip_suffix('}'));
+        let taken = match name {
+            // A project has any number of parts: up to the dash, which is none of them, or to the end.
+            Some("project") => rest.iter().position(|part| part == "-").unwrap_or(rest.len()),
+            _ => 1,
+        };
+        if taken == 0 || taken > rest.len() {
+            return Ok(None);
+        }
+        let (these, others) = rest.split_at(taken);
+        rest = others;
+        match name {
+            Some("project") => project = Some(these.join("/")),
+            Some(name) => {
+                params.named.insert(name, these.concat());
+            }
+            None if these.concat() == wanted => {}
+            None => return Ok(None),
+        }
+    }
+    if !rest.is_empty() {
+        return Ok(None);
+    }
+    params.project = project.map(|name| name.parse()).transpose().map_err(|error| Problem::invalid(&error))?;
+    Ok(Some(params))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn each_route_is_found() {
+        let check = |line: &str, expect: &str, project: Option<&str>| {
+            let (method, path) = line.split_once(' ').unwrap();
+            let (route, params) = find(method, path).unwrap_or_else(|_| panic!("{line}"));
+            assert_eq!((route.name, params.project.as_ref().map(ProjectName::as_str)), (expect, project), "{line}");
+        };
+        check("GET /users", "users", None);
+        check("DELETE /users/ann/tokens/x", "delete_token", None);
+        check("PUT /projects/team", "create_project", Some("team"));
+        check("GET /projects/team/pay", "project", Some("team/pay"));
+        check("GET /projects/team/members", "project", Some("team/members"));
+        check("GET /projects/team/pay/-/members", "members", Some("team/pay"));
+        check("POST /projects/team/-/robots/ci/rotate", "rotate_robot", Some("team"));
+        let (_, params) = find("PUT", "/groups/cn%3Dops%2Fx/members/ann%40b").unwrap();
+        assert_eq!((params.get("group"), params.get("user")), ("cn=ops/x", "ann@b"));
+    }
+
+    #[test]
+    fn what_is_not_there_is_not_found() {
+        let check = |line: &str, status: u16| {
+            let (method, path) = line.split_once(' ').unwrap();
+            assert_eq!(find(method, path).err().map(|problem| problem.status.as_u16()), Some(status), "{line}");
+        };
+        check("GET /", 404);
+        check("GET /nothing", 404);
+        check("GET /users/ann/", 404);
+        check("GET /users//", 404);
+        check("DELETE /users", 405);
+        check("PATCH /gc", 405);
+        check("GET /projects/Team", 400);
+        check("GET /projects/a%2Fb%2F..", 400);
+        check("GET /projects/-/members", 404);
+        check("GET /projects/a/-/b/-/members", 404);
+        check("GET /users/%ff", 404);
+    }
+
+    #[test]
+    fn names_are_filled_in_at_their_own_place() {
+        for route in ROUTES {
+            let path = route.path.replace("{project}", "a/b");
+            let path = path.split('/').map(|part| part.trim_matches(['{', '}'])).collect::<Vec<_>>().join("/");
+            let (found, _) = find(route.method, &path).unwrap_or_else(|_| panic!("{}", route.path));
+            assert_eq!(found.path, route.path);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_path_panics(path in "(/|/-|/projects|/users|/members|/[a-z%2f.]{0,6}){0,6}") {
+            for method in ["GET", "PUT", "POST", "PATCH", "DELETE"] {
+                let _outcome = find(method, &path);
+            }
+        }
+    }
+}
