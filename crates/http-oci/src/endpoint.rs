@@ -167,7 +167,9 @@ impl From<NameError> for RouteError {
     fn from(error: NameError) -> Self {
         match error {
             NameError::Digest(error) => Self::Digest(error),
-            error @ (NameError::Repository(_) | NameError::Tag(_)) => Self::Name(error),
+            error @ (NameError::Repository(_) | NameError::Project(_) | NameError::Tag(_)) => {
+                Self::Name(error)
+            }
         }
     }
 }

@@ -103,7 +103,9 @@ impl From<RouteError> for WireError {
                 Code::Unsupported,
                 format!("this path does not know that method, only {known}"),
             ),
-            RouteError::Name(error @ NameError::Repository(_)) => bad(Code::NameInvalid, error.to_string()),
+            RouteError::Name(error @ (NameError::Repository(_) | NameError::Project(_))) => {
+                bad(Code::NameInvalid, error.to_string())
+            }
             RouteError::Name(error @ NameError::Tag(_)) => bad(Code::ManifestInvalid, error.to_string()),
             RouteError::Name(NameError::Digest(error)) | RouteError::Digest(error) => error.into(),
             RouteError::DigestMissing => bad(

@@ -14,5 +14,5 @@ pub use descriptor::{Annotations, Descriptor, Platform};
 pub use digest::{Algorithm, Digest, DigestError};
 pub use manifest::{Child, Manifest, ManifestError, ManifestKind, ManifestLimits, Role, children};
 pub use media_type::{MediaType, MediaTypeError, types};
-pub use name::{NameError, Reference, RepoName, Tag};
+pub use name::{NameError, ProjectName, Reference, RepoName, Tag};
 pub use verify::{Hasher, Verifier, VerifyError};
