@@ -96,6 +96,11 @@ impl ProjectName {
         self.0.rsplit_once('/').map(|(parent, _)| Self(parent.into()))
     }
 
+    /// The outermost project that it lies in, or itself: its first part.
+    pub fn outermost(&self) -> &str {
+        self.0.split_once('/').map_or(&self.0, |(outermost, _)| outermost)
+    }
+
     /// Itself and the projects that it lies in, innermost first.
     pub fn ancestors(&self) -> impl Iterator<Item = Self> {
         outwards(&self.0).map(|name| Self(name.into()))
@@ -320,6 +325,7 @@ mod tests {
             let ancestors: Vec<ProjectName> = project(name).ancestors().collect();
             assert_eq!(ancestors, expect.iter().map(|text| project(text)).collect::<Vec<_>>());
             assert_eq!(project(name).parent().as_ref(), ancestors.get(1));
+            assert_eq!(Some(project(name).outermost()), expect.last().copied());
         };
         check("team", &["team"]);
         check("team/pay/eu", &["team/pay/eu", "team/pay", "team"]);
