@@ -28,6 +28,10 @@ pub(crate) fn repeat(error: &MetaError) -> MetaError {
         MetaError::Failed { action, reason } => MetaError::Failed { action, reason: reason.clone() },
         MetaError::TooNew { found, known } => MetaError::TooNew { found: *found, known: *known },
         MetaError::Conflict(condition) => MetaError::Conflict(condition.clone()),
+        MetaError::OwnerMissing { kind, name } => MetaError::OwnerMissing { kind: *kind, name: name.clone() },
+        MetaError::EntryInvalid { kind, name, reason } => {
+            MetaError::EntryInvalid { kind: *kind, name: name.clone(), reason: reason.clone() }
+        }
         MetaError::BlobsMissing(digests) => MetaError::BlobsMissing(digests.clone()),
     }
 }

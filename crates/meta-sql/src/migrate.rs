@@ -6,7 +6,10 @@ use rusqlite::Connection;
 use crate::error::{Result, explain};
 
 /// Migration N brings version N - 1 to version N. Once released, a migration is never edited.
-const MIGRATIONS: [&str; 1] = [include_str!("../migrations/sqlite/0001_initial.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("../migrations/sqlite/0001_initial.sql"),
+    include_str!("../migrations/sqlite/0002_entries.sql"),
+];
 
 const MIGRATING: &str = "bringing the metadata to this version";
 

@@ -9,7 +9,7 @@ use rusqlite::Connection;
 
 use crate::connection::Place;
 use crate::migrate::migrate;
-use crate::read::{blobs, collect, events, inspect, lists, manifests};
+use crate::read::{blobs, collect, entries, events, inspect, lists, manifests};
 use crate::store::{Config, SqliteMeta};
 use crate::write;
 
@@ -61,6 +61,9 @@ fn nothing_is_scanned_or_sorted() {
         inspect::BLOB_ROWS,
         inspect::MANIFEST_ROWS,
         inspect::HOLDERS,
+        entries::ENTRY,
+        entries::ENTRIES,
+        entries::OWNED,
         events::EVENTS,
         events::SETTING,
     ] {
@@ -84,6 +87,17 @@ fn look_ups_read_four_tables_at_most() {
         &["r USING COVERING INDEX", "t USING PRIMARY KEY", "m USING INTEGER", "c USING INTEGER"],
     );
     check(manifests::BY_DIGEST, &["r USING COVERING INDEX", "m USING INDEX", "c USING INTEGER"]);
+    check(entries::ENTRY, &["entry USING INDEX"]);
+    check(
+        entries::OWNED,
+        &[
+            "o USING COVERING INDEX",
+            "x USING PRIMARY KEY (owner_id=? AND kind=? AND name>?)",
+            "e USING INTEGER",
+        ],
+    );
+    check(write::project::TAKE_UP, &["INDEX sqlite_autoindex_repository_1 (name>? AND name<?)"]);
+    check(write::project::HAND_OVER, &["INDEX repository_project (project_id=?)"]);
     check(blobs::BLOB, &["r USING COVERING INDEX", "b USING INDEX blob_digest", "l USING PRIMARY KEY"]);
 }
 

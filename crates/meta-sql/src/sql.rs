@@ -7,8 +7,8 @@
 use std::ops::ControlFlow;
 
 use blob::BlobId;
-use meta::Timestamp;
-use oci::{Digest, MediaType, RepoName, Tag};
+use meta::{EntryKind, EntryName, Timestamp};
+use oci::{Digest, MediaType, ProjectName, RepoName, Tag};
 use rusqlite::types::{ToSqlOutput, Value as OwnedValue, ValueRef};
 use rusqlite::{CachedStatement, Connection, Rows, ToSql, params_from_iter};
 
@@ -67,6 +67,24 @@ impl<'a> From<&'a str> for Value<'a> {
 
 impl<'a> From<&'a RepoName> for Value<'a> {
     fn from(name: &'a RepoName) -> Self {
+        Self::Text(name.as_str())
+    }
+}
+
+impl<'a> From<&'a ProjectName> for Value<'a> {
+    fn from(name: &'a ProjectName) -> Self {
+        Self::Text(name.as_str())
+    }
+}
+
+impl From<EntryKind> for Value<'_> {
+    fn from(kind: EntryKind) -> Self {
+        Self::Text(kind.name())
+    }
+}
+
+impl<'a> From<&'a EntryName> for Value<'a> {
+    fn from(name: &'a EntryName) -> Self {
         Self::Text(name.as_str())
     }
 }
@@ -159,6 +177,14 @@ impl<'a> Row<'a> {
 
     pub(crate) fn repository(&self, at: usize) -> Result<RepoName> {
         self.text(at)?.parse().map_err(|_| damaged("the name of a repository"))
+    }
+
+    pub(crate) fn entry_kind(&self, at: usize) -> Result<EntryKind> {
+        EntryKind::from_name(self.text(at)?).ok_or_else(|| damaged("the kind of an entry"))
+    }
+
+    pub(crate) fn entry_name(&self, at: usize) -> Result<EntryName> {
+        self.text(at)?.parse().map_err(|_| damaged("the name of an entry"))
     }
 
     pub(crate) fn tag(&self, at: usize) -> Result<Tag> {

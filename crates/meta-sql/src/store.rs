@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use blob::BlobId;
 use meta::{
-    Answer, Batch, BlobRecord, BlobRow, Clock, Collect, Commit, Committed, Event, Garbage, Inspect,
-    ManifestRecord, ManifestRow, MetaError, MissingBlob, ReadBlobs, ReadEvents, ReadLists, ReadManifests,
-    ReferrerPage, ReferrerQuery, RepositoryRow, Settings, StoredBlob, Timestamp, Totals, Visible,
+    Answer, Batch, BlobRecord, BlobRow, Clock, Collect, Commit, Committed, Entry, EntryKind, EntryName,
+    Event, Garbage, Inspect, ManifestRecord, ManifestRow, MetaError, MissingBlob, ReadBlobs, ReadEntries,
+    ReadEvents, ReadLists, ReadManifests, ReferrerPage, ReferrerQuery, RepositoryRow, Settings, StoredBlob,
+    Timestamp, Totals, Visible,
 };
 use oci::{Digest, Reference, RepoName, Tag};
 
@@ -15,7 +16,7 @@ use crate::connection::Place;
 use crate::error::Result;
 use crate::migrate::migrate;
 use crate::pool::Pool;
-use crate::read::{blobs, collect, events, inspect, lists, manifests};
+use crate::read::{blobs, collect, entries, events, inspect, lists, manifests};
 use crate::sql::Db;
 use crate::writer::Writer;
 
@@ -225,6 +226,34 @@ impl Inspect for SqliteMeta {
 impl ReadEvents for SqliteMeta {
     fn events(&self, after: i64, limit: usize) -> Answer<'_, Vec<Event>> {
         self.walk("reading events", move |db| events::events(db, after, limit))
+    }
+}
+
+impl ReadEntries for SqliteMeta {
+    fn entry<'a>(&'a self, kind: EntryKind, name: &'a EntryName) -> Answer<'a, Option<Entry>> {
+        self.look_up("reading an entry", move |db| entries::entry(db, kind, name))
+    }
+
+    fn entries<'a>(
+        &'a self,
+        kind: EntryKind,
+        after: Option<&'a EntryName>,
+        limit: usize,
+    ) -> Answer<'a, Vec<Entry>> {
+        let after = owned(after.map(EntryName::as_str));
+        self.walk("listing entries", move |db| entries::entries(db, kind, &after, limit))
+    }
+
+    /// Few belong to one, and whoever signs in waits for them.
+    fn owned<'a>(
+        &'a self,
+        owner: (EntryKind, &'a EntryName),
+        kind: EntryKind,
+        after: Option<&'a EntryName>,
+        limit: usize,
+    ) -> Answer<'a, Vec<Entry>> {
+        let after = after.map_or("", EntryName::as_str);
+        self.look_up("reading what an entry owns", move |db| entries::owned(db, owner, kind, after, limit))
     }
 }
 

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use meta::{
-    Batch, Clock, Commit, MetaError, NewManifest, Origin, ReadEvents, ReadManifests, SystemClock, Timestamp,
-    Write,
+    Batch, Clock, Commit, Effect, EntryKind, EventKind, Inspect, MetaError, NewEntry, NewManifest, Origin,
+    ReadEvents, ReadLists, ReadManifests, SystemClock, Timestamp, Visible, Write,
 };
 use meta_sql::{Config, SqliteMeta};
 use oci::{Digest, Reference, RepoName};
@@ -80,6 +80,99 @@ async fn a_store_that_was_cut_off_holds_what_was_answered() {
     }
 }
 
+/// A database as the first version left it, with a repository, a tagged manifest and their events.
+fn first_schema(path: &Path, manifest: &NewManifest) {
+    let database = rusqlite::Connection::open(path).expect("a new database");
+    database.pragma_update(None, "journal_mode", "wal").expect("a log");
+    database.execute_batch(include_str!("../migrations/sqlite/0001_initial.sql")).expect("the schema");
+    database.pragma_update(None, "user_version", 1).expect("a version can be set");
+    database
+        .execute_batch(
+            "INSERT INTO project VALUES (1, 'team', 10);
+            INSERT INTO repository VALUES (2, 1, 'team/app', 'hosted', NULL, 10);
+            INSERT INTO setting VALUES ('a', 'b');",
+        )
+        .expect("rows");
+    let digest = manifest.digest.to_stored();
+    let insert = |sql: &str, values: &[&dyn rusqlite::ToSql]| database.execute(sql, values).expect("a row");
+    insert("INSERT INTO content VALUES (3, ?1, ?2)", &[&digest, &manifest.bytes.as_ref()]);
+    insert(
+        "INSERT INTO manifest VALUES (4, 2, 3, ?1, ?2, ?3, 10, 0, NULL, NULL, NULL)",
+        &[&digest, &(manifest.bytes.len() as i64), &manifest.media_type.as_str()],
+    );
+    insert("INSERT INTO tag VALUES (2, 'v1', 4, 10, 'ann')", &[]);
+    let event = "INSERT INTO event VALUES (?1, 1, ?2, 'team', 'team/app', ?3, ?4, NULL, 'ann', '::1', NULL, NULL, 10)";
+    insert(event, &[&1, &"repository.created", &None::<Vec<u8>>, &None::<&str>]);
+    insert(event, &[&2, &"manifest.pushed", &digest, &None::<&str>]);
+    insert(event, &[&3, &"tag.set", &digest, &"v1"]);
+}
+
+#[tokio::test]
+async fn the_first_schema_is_brought_to_this_one_with_all_it_holds() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("meta.db");
+    let (old, new) = (manifest(1, 10), manifest(2, 10));
+    first_schema(&path, &old);
+    for round in 0..2 {
+        let store = open(&path).expect("a database of the first version");
+        assert!(holds(&store, &old).await);
+        let tags = store.tags(&repository(), None, 10).await.expect("tags");
+        assert_eq!(tags, Some(vec!["v1".parse().expect("a tag")]));
+        let events = store.events(0, 3).await.expect("events");
+        let kinds: Vec<EventKind> = events.iter().map(|event| event.kind).collect();
+        assert_eq!(kinds, [EventKind::RepositoryCreated, EventKind::ManifestPushed, EventKind::TagSet]);
+        for event in &events {
+            assert_eq!((&event.repository, &event.entry), (&Some(repository()), &None));
+            assert_eq!((event.origin.actor.as_str(), event.time), ("ann", Timestamp::from_micros(10)));
+        }
+        assert_eq!(store.events(3, 10).await.expect("events").len(), 2 * round);
+        if round == 0 {
+            store.commit(push(&new)).await.expect("it is pushed");
+            let name = "team".parse().expect("a name");
+            let entry = NewEntry { kind: EntryKind::Project, name, value: "{}".into(), owners: Vec::new() };
+            let kept = store.commit(Batch::of(Origin::default(), Write::Entry(entry))).await;
+            assert_eq!(kept.expect("it is kept").effects, [Effect::Entry { revision: 1 }]);
+        }
+        let team = Visible::Projects(vec!["team".into()]);
+        assert_eq!(store.repositories(&team, None, 10).await.expect("repositories"), [repository()]);
+        assert_eq!(store.self_check().await.expect("it is checked"), [""; 0]);
+    }
+}
+
+/// The row of an event names the project that the repository lies in, which may be further in than its first part.
+#[tokio::test]
+async fn an_event_names_the_innermost_project() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("meta.db");
+    let store = open(&path).expect("a new database");
+    let project = |name: &str| NewEntry {
+        kind: EntryKind::Project,
+        name: name.parse().expect("a name"),
+        value: "{}".into(),
+        owners: Vec::new(),
+    };
+    let write = |name: &str, n: usize| Write::Manifest {
+        repository: name.parse().expect("a name"),
+        manifest: manifest(n, 1),
+    };
+    for write in [
+        write("team/pay/app", 1),
+        Write::Entry(project("team/pay")),
+        write("team/pay/app", 2),
+        write("team/pay/eu/app", 3),
+        write("nginx", 4),
+    ] {
+        store.commit(Batch::of(Origin::default(), write)).await.expect("it is committed");
+    }
+    drop(store);
+    let database = rusqlite::Connection::open(&path).expect("an SQLite database");
+    let mut query = database.prepare("SELECT project FROM event ORDER BY position").expect("a query");
+    let projects: Vec<String> =
+        query.query_map([], |row| row.get(0)).expect("rows").map(|row| row.expect("a row")).collect();
+    let expect = ["team", "team", "", "team/pay", "team/pay", "team/pay", "library", "library"];
+    assert_eq!(projects, expect);
+}
+
 #[tokio::test]
 async fn a_newer_schema_is_refused_and_left_alone() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -89,7 +182,7 @@ async fn a_newer_schema_is_refused_and_left_alone() {
     database.pragma_update(None, "user_version", 99).expect("a version can be set");
     drop(database);
     for _ in 0..2 {
-        assert!(matches!(open(&path), Err(MetaError::TooNew { found: 99, known: 1 })));
+        assert!(matches!(open(&path), Err(MetaError::TooNew { found: 99, known: 2 })));
     }
 }
 

@@ -4,9 +4,9 @@ use std::net::IpAddr;
 
 use blob::BlobId;
 use bytes::Bytes;
-use oci::{Annotations, Digest, MediaType, RepoName, Tag};
+use oci::{Annotations, Digest, MediaType, ProjectName, RepoName, Tag};
 
-use crate::{StoredBlob, Timestamp};
+use crate::{EntryKind, EntryName, NewEntry, StoredBlob, Timestamp};
 
 /// Who asks for a change, and from where: copied into every event it causes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -53,6 +53,20 @@ pub enum Condition {
         repository: RepoName,
         /// The manifest.
         digest: Digest,
+    },
+    /// The entry has this revision, or does not exist.
+    EntryIs {
+        /// What it is.
+        kind: EntryKind,
+        /// Its name.
+        name: EntryName,
+        /// The revision that it must have; `None` where it must not exist.
+        revision: Option<i64>,
+    },
+    /// No repository lies in the project, nor in any project below it.
+    ProjectEmpty {
+        /// The project.
+        project: ProjectName,
     },
 }
 
@@ -207,6 +221,19 @@ pub enum Write {
         /// The value.
         value: String,
     },
+    /// Keeps an entry, in place of the one of its kind and name where there is one; its owners are set anew.
+    ///
+    /// A project takes up the repositories below it that lie further out: each repository lies in the innermost
+    /// project that there is. Where none is, one named like the repository's first part comes into being.
+    Entry(NewEntry),
+    /// Drops an entry, and all that name it as an owner, and so on. The repositories of a project that goes lie in
+    /// the innermost one that remains. [`Effect::Absent`] where it is not there.
+    DropEntry {
+        /// What it is.
+        kind: EntryKind,
+        /// Its name.
+        name: EntryName,
+    },
 }
 
 /// What a write did.
@@ -252,6 +279,16 @@ pub enum Effect {
     Folded {
         /// How many.
         deltas: usize,
+    },
+    /// The entry is kept.
+    Entry {
+        /// The revision that it has now; the one that it had, where nothing changed.
+        revision: i64,
+    },
+    /// These entries went.
+    EntriesDropped {
+        /// The one that was named first, then those that it owned.
+        entries: Vec<(EntryKind, EntryName)>,
     },
 }
 

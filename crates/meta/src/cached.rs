@@ -19,9 +19,10 @@ use quick_cache::sync::{Cache, GuardResult};
 
 use crate::store::Answer;
 use crate::{
-    Batch, BlobRecord, BlobRow, Collect, Commit, Committed, Effect, Event, Garbage, Inspect, ManifestRecord,
-    ManifestRow, MetaError, MetaStore, MissingBlob, ReadBlobs, ReadEvents, ReadLists, ReadManifests,
-    ReferrerPage, ReferrerQuery, RepositoryRow, Settings, StoredBlob, Timestamp, Totals, Visible, Write,
+    Batch, BlobRecord, BlobRow, Collect, Commit, Committed, Effect, Entry, EntryKind, EntryName, Event,
+    Garbage, Inspect, ManifestRecord, ManifestRow, MetaError, MetaStore, MissingBlob, ReadBlobs, ReadEntries,
+    ReadEvents, ReadLists, ReadManifests, ReferrerPage, ReferrerQuery, RepositoryRow, Settings, StoredBlob,
+    Timestamp, Totals, Visible, Write,
 };
 
 /// How much to keep in memory.
@@ -165,13 +166,15 @@ impl Kept {
                 }
                 // Any number of repositories may hold the blob, and it is a rare thing.
                 (Write::Damaged { .. } | Write::Sound { .. }, _) => self.blobs.clear(),
-                // A condemned blob has no links, so no entry; the rest is not kept here.
+                // A condemned blob has no links, so nothing of it is kept here; nor is the rest.
                 (
                     Write::ExpireLinks { .. }
                     | Write::Condemn { .. }
                     | Write::Forget { .. }
                     | Write::FoldUsage { .. }
-                    | Write::Setting { .. },
+                    | Write::Setting { .. }
+                    | Write::Entry(_)
+                    | Write::DropEntry { .. },
                     _,
                 ) => {}
             }
@@ -229,7 +232,13 @@ impl Commit for CachedMeta {
                 let outcome = inner.commit(batch).await;
                 match &outcome {
                     Ok(committed) => kept.invalidate(&writes, &committed.effects),
-                    Err(MetaError::Conflict(_) | MetaError::BlobsMissing(_) | MetaError::TooNew { .. }) => {}
+                    Err(
+                        MetaError::Conflict(_)
+                        | MetaError::BlobsMissing(_)
+                        | MetaError::OwnerMissing { .. }
+                        | MetaError::EntryInvalid { .. }
+                        | MetaError::TooNew { .. },
+                    ) => {}
                     // Nobody can tell how far it went: what is kept may be old.
                     Err(MetaError::Full | MetaError::Damaged(_) | MetaError::Failed { .. }) => kept.clear(),
                 }
@@ -363,6 +372,31 @@ impl Inspect for CachedMeta {
 impl ReadEvents for CachedMeta {
     fn events(&self, after: i64, limit: usize) -> Answer<'_, Vec<Event>> {
         self.inner.events(after, limit)
+    }
+}
+
+impl ReadEntries for CachedMeta {
+    fn entry<'a>(&'a self, kind: EntryKind, name: &'a EntryName) -> Answer<'a, Option<Entry>> {
+        self.inner.entry(kind, name)
+    }
+
+    fn entries<'a>(
+        &'a self,
+        kind: EntryKind,
+        after: Option<&'a EntryName>,
+        limit: usize,
+    ) -> Answer<'a, Vec<Entry>> {
+        self.inner.entries(kind, after, limit)
+    }
+
+    fn owned<'a>(
+        &'a self,
+        owner: (EntryKind, &'a EntryName),
+        kind: EntryKind,
+        after: Option<&'a EntryName>,
+        limit: usize,
+    ) -> Answer<'a, Vec<Entry>> {
+        self.inner.owned(owner, kind, after, limit)
     }
 }
 

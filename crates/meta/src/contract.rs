@@ -7,8 +7,10 @@
 mod blobs;
 mod collect;
 mod commits;
+mod entries;
 mod lists;
 mod manifests;
+mod projects;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -19,15 +21,17 @@ use bytes::Bytes;
 use oci::{Digest, MediaType, Reference, RepoName, Tag};
 
 use crate::{
-    Batch, BlobRecord, Clock, Committed, Condition, Effect, Event, EventKind, ManifestRecord, MetaError,
-    MetaStore, NewBlob, NewManifest, Origin, RefKind, Timestamp, Write,
+    Batch, BlobRecord, Clock, Committed, Condition, Effect, Entry, EntryKind, EntryName, Event, EventKind,
+    ManifestRecord, MetaError, MetaStore, NewBlob, NewEntry, NewManifest, Origin, RefKind, Timestamp, Write,
 };
 
 pub use blobs::*;
 pub use collect::*;
 pub use commits::*;
+pub use entries::*;
 pub use lists::*;
 pub use manifests::*;
+pub use projects::*;
 
 /// One test for each case of the contract.
 #[macro_export]
@@ -60,6 +64,22 @@ macro_rules! contract_tests {
             a_failure_spares_its_neighbours
             events_tell_everything_in_order
             settings_are_remembered
+            an_entry_is_kept_and_replaced
+            an_entry_that_stays_the_same_is_no_event
+            an_entry_goes_with_its_owners
+            owners_that_own_one_another_go_together
+            an_owner_must_exist
+            an_entry_has_limits
+            an_entry_is_what_its_writer_saw
+            of_many_equal_entries_one_is_made
+            entries_are_listed_in_bytewise_order
+            what_an_entry_owns_is_listed
+            a_failed_batch_keeps_no_entry
+            a_project_takes_up_what_lies_below_it
+            a_project_that_goes_hands_over_what_it_has
+            a_project_goes_with_the_one_around_it
+            a_project_is_empty_or_not
+            a_project_has_the_name_of_one
             tags_are_listed_in_bytewise_order
             repositories_are_listed_as_far_as_visible
             usage_is_folded
@@ -180,6 +200,18 @@ impl Subject {
         self.store.blob(&repo(repository), &digest).await.expect("blobs can be read")
     }
 
+    async fn keep(&self, entry: NewEntry) -> Effect {
+        self.does(Write::Entry(entry)).await
+    }
+
+    async fn drop_entry(&self, kind: EntryKind, name: &str) -> Effect {
+        self.does(Write::DropEntry { kind, name: entry_name(name) }).await
+    }
+
+    async fn entry(&self, kind: EntryKind, name: &str) -> Option<Entry> {
+        self.store.entry(kind, &entry_name(name)).await.expect("entries can be read")
+    }
+
     async fn events(&self) -> Vec<Event> {
         let events = self.store.events(0, 10_000).await.expect("events can be read");
         let positions: Vec<i64> = events.iter().map(|event| event.position).collect();
@@ -216,6 +248,15 @@ fn repo(name: &str) -> RepoName {
 
 fn tag(name: &str) -> Tag {
     name.parse().expect("a tag")
+}
+
+fn entry_name(name: &str) -> EntryName {
+    name.parse().expect("a name of an entry")
+}
+
+fn new_entry(kind: EntryKind, name: &str, value: &str, owners: &[(EntryKind, &str)]) -> NewEntry {
+    let owners = owners.iter().map(|(kind, name)| (*kind, entry_name(name))).collect();
+    NewEntry { kind, name: entry_name(name), value: value.to_owned(), owners }
 }
 
 fn digest(content: &str) -> Digest {

@@ -5,7 +5,7 @@
 
 use oci::{Digest, RepoName, Tag};
 
-use crate::{Origin, Timestamp};
+use crate::{EntryKind, EntryName, Origin, Timestamp};
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -25,11 +25,17 @@ pub enum EventKind {
     /// A damaged blob has its content again, in all repositories that hold it: a push brought a new object, or its
     /// own was found to be sound. The repository is one of them.
     BlobHealed,
+    /// An entry came into being.
+    EntryCreated,
+    /// An entry has another value, or other owners.
+    EntryChanged,
+    /// An entry was dropped, by itself or with an owner.
+    EntryDropped,
 }
 
 impl EventKind {
     /// All kinds with the names under which they are stored. Names are never reused.
-    pub const NAMES: [(Self, &'static str); 7] = [
+    pub const NAMES: [(Self, &'static str); 10] = [
         (Self::RepositoryCreated, "repository.created"),
         (Self::ManifestPushed, "manifest.pushed"),
         (Self::ManifestDeleted, "manifest.deleted"),
@@ -37,6 +43,9 @@ impl EventKind {
         (Self::TagDeleted, "tag.deleted"),
         (Self::BlobDeleted, "blob.deleted"),
         (Self::BlobHealed, "blob.healed"),
+        (Self::EntryCreated, "entry.created"),
+        (Self::EntryChanged, "entry.changed"),
+        (Self::EntryDropped, "entry.dropped"),
     ];
 
     /// The stored name.
@@ -59,14 +68,16 @@ pub struct Event {
     pub version: u16,
     /// What happened.
     pub kind: EventKind,
-    /// Where.
-    pub repository: RepoName,
+    /// Where; `None` for an entry, which is in no repository.
+    pub repository: Option<RepoName>,
     /// The manifest or blob it is about; for a tag, what it points to now (or did, when deleted).
     pub digest: Option<Digest>,
     /// The tag it is about.
     pub tag: Option<Tag>,
     /// What the tag pointed to before.
     pub before: Option<Digest>,
+    /// The entry it is about. What that says is not told: it may hold what only few may know.
+    pub entry: Option<(EntryKind, EntryName)>,
     /// Who did it, and from where.
     pub origin: Origin,
     /// When, by the store's clock.

@@ -7,6 +7,7 @@
 mod batch;
 mod cached;
 mod clock;
+mod entry;
 mod event;
 mod record;
 mod store;
@@ -16,12 +17,13 @@ pub mod contract;
 pub use batch::{Batch, Committed, Condition, Effect, NewBlob, NewManifest, Origin, RefKind, Write};
 pub use cached::{CacheSize, CachedMeta};
 pub use clock::{Clock, SystemClock, Timestamp};
+pub use entry::{Entry, EntryKind, EntryName, EntryNameError, NewEntry};
 pub use event::{Event, EventKind};
 pub use record::{
     BlobRecord, BlobRow, Garbage, ManifestRecord, ManifestRow, MissingBlob, ReferrerPage, ReferrerQuery,
     RepositoryRow, StoredBlob, Totals, Visible,
 };
 pub use store::{
-    Answer, Collect, Commit, Inspect, MetaError, MetaStore, ReadBlobs, ReadEvents, ReadLists, ReadManifests,
-    Settings,
+    Answer, Collect, Commit, Inspect, MetaError, MetaStore, ReadBlobs, ReadEntries, ReadEvents, ReadLists,
+    ReadManifests, Settings,
 };

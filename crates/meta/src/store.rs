@@ -5,8 +5,9 @@ use futures_util::future::BoxFuture;
 use oci::{Digest, Reference, RepoName, Tag};
 
 use crate::{
-    Batch, BlobRecord, BlobRow, Committed, Condition, Event, Garbage, ManifestRecord, ManifestRow,
-    MissingBlob, ReferrerPage, ReferrerQuery, RepositoryRow, StoredBlob, Timestamp, Totals, Visible,
+    Batch, BlobRecord, BlobRow, Committed, Condition, Entry, EntryKind, EntryName, Event, Garbage,
+    ManifestRecord, ManifestRow, MissingBlob, ReferrerPage, ReferrerQuery, RepositoryRow, StoredBlob,
+    Timestamp, Totals, Visible,
 };
 
 /// Why the store did not do what was asked.
@@ -18,6 +19,24 @@ pub enum MetaError {
     /// Some of the blobs in [`Condition::BlobsLinked`] are not there; nothing was changed.
     #[error("the repository does not hold the blobs {0:?}")]
     BlobsMissing(Vec<Digest>),
+    /// An owner of an entry does not exist; nothing was changed.
+    #[error("there is no {kind} `{name}` to own the entry: nothing was changed; make it first")]
+    OwnerMissing {
+        /// What the owner is.
+        kind: EntryKind,
+        /// Its name.
+        name: EntryName,
+    },
+    /// An entry cannot be kept as it is; nothing was changed.
+    #[error("the {kind} `{name}` cannot be kept: {reason}; nothing was changed")]
+    EntryInvalid {
+        /// What it is.
+        kind: EntryKind,
+        /// Its name.
+        name: EntryName,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The disk is full.
     #[error("the disk with the metadata is full: nothing was changed; free some room and try again")]
     Full,
@@ -143,6 +162,29 @@ pub trait ReadEvents: Send + Sync {
     fn events(&self, after: i64, limit: usize) -> Answer<'_, Vec<Event>>;
 }
 
+/// Reading entries.
+pub trait ReadEntries: Send + Sync {
+    /// The entry of a kind under a name.
+    fn entry<'a>(&'a self, kind: EntryKind, name: &'a EntryName) -> Answer<'a, Option<Entry>>;
+
+    /// Up to `limit` entries of a kind with names after `after`, in their bytewise order.
+    fn entries<'a>(
+        &'a self,
+        kind: EntryKind,
+        after: Option<&'a EntryName>,
+        limit: usize,
+    ) -> Answer<'a, Vec<Entry>>;
+
+    /// The same, of those that name `owner` as one of theirs.
+    fn owned<'a>(
+        &'a self,
+        owner: (EntryKind, &'a EntryName),
+        kind: EntryKind,
+        after: Option<&'a EntryName>,
+        limit: usize,
+    ) -> Answer<'a, Vec<Entry>>;
+}
+
 /// Small values that jobs remember.
 pub trait Settings: Send + Sync {
     /// The value under a name.
@@ -151,11 +193,19 @@ pub trait Settings: Send + Sync {
 
 /// A whole metadata store.
 pub trait MetaStore:
-    Commit + ReadManifests + ReadBlobs + ReadLists + Collect + Inspect + ReadEvents + Settings
+    Commit + ReadManifests + ReadBlobs + ReadLists + Collect + Inspect + ReadEvents + ReadEntries + Settings
 {
 }
 
 impl<T> MetaStore for T where
-    T: Commit + ReadManifests + ReadBlobs + ReadLists + Collect + Inspect + ReadEvents + Settings
+    T: Commit
+        + ReadManifests
+        + ReadBlobs
+        + ReadLists
+        + Collect
+        + Inspect
+        + ReadEvents
+        + ReadEntries
+        + Settings
 {
 }

@@ -1,4 +1,4 @@
-//! Repository names, tags and references (distribution-spec, "Pulling manifests").
+//! Names of repositories and projects, tags and references (distribution-spec, "Pulling manifests").
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,6 +6,9 @@ use std::sync::Arc;
 
 use crate::digest::shorten;
 use crate::{Digest, DigestError};
+
+/// The project of repositories whose name has one part, as Docker has it.
+const LIBRARY: &str = "library";
 
 /// Why a text is not a name, a tag or a reference.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -30,7 +33,7 @@ pub enum NameError {
     Digest(#[from] DigestError),
 }
 
-/// The name of a repository, such as `team/app`.
+/// The name of a repository, such as `team/app`. It lies in a project, which is one of [`RepoName::projects`].
 ///
 /// Cloning is cheap. At most 255 bytes, the limit that clients and file systems share.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -45,9 +48,22 @@ impl RepoName {
         &self.0
     }
 
-    /// The project: the part before the first slash, or `library` for a name of one part, as Docker has it.
+    /// The outermost project: the part before the first slash, or `library` for a name of one part, as Docker has it.
     pub fn project(&self) -> &str {
-        self.0.split_once('/').map_or(ProjectName::LIBRARY, |(project, _)| project)
+        self.0.split_once('/').map_or(LIBRARY, |(project, _)| project)
+    }
+
+    /// All projects that the repository can lie in, innermost first: `team/pay` and `team` for `team/pay/app`.
+    /// What would be too long for a project's name is none.
+    pub fn projects(&self) -> impl Iterator<Item = ProjectName> {
+        outwards(self.innermost())
+            .filter(|name| name.len() <= ProjectName::MAX)
+            .map(|name| ProjectName(name.into()))
+    }
+
+    /// All but the last part.
+    fn innermost(&self) -> &str {
+        self.0.rsplit_once('/').map_or(LIBRARY, |(project, _)| project)
     }
 
     /// The names of all projects that the repository can lie in, the innermost first: `team/pay` and `team` for
@@ -70,6 +86,57 @@ impl FromStr for RepoName {
         let good = text.len() <= Self::MAX && text.split('/').all(is_path_component);
         if good { Ok(Self(text.into())) } else { Err(NameError::Repository(shorten(text))) }
     }
+}
+
+/// The name of a project, such as `team` or, within that, `team/pay`.
+///
+/// Cloning is cheap. At most 200 bytes, so that a repository in it has room for a name of its own.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ProjectName(Arc<str>);
+
+impl ProjectName {
+    /// The longest name, in bytes.
+    pub const MAX: usize = 200;
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The project that it lies in, if it does.
+    pub fn parent(&self) -> Option<Self> {
+        self.0.rsplit_once('/').map(|(parent, _)| Self(parent.into()))
+    }
+
+    /// The outermost project that it lies in, or itself: its first part.
+    pub fn outermost(&self) -> &str {
+        self.0.split_once('/').map_or(&self.0, |(outermost, _)| outermost)
+    }
+
+    /// Itself and the projects that it lies in, innermost first.
+    pub fn ancestors(&self) -> impl Iterator<Item = Self> {
+        outwards(&self.0).map(|name| Self(name.into()))
+    }
+
+    /// Whether the repository can lie in this project: it does, or in one within it.
+    pub fn contains(&self, repository: &RepoName) -> bool {
+        let innermost = repository.innermost();
+        innermost.strip_prefix(&*self.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+}
+
+impl FromStr for ProjectName {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let good = text.len() <= Self::MAX && text.split('/').all(is_path_component);
+        if good { Ok(Self(text.into())) } else { Err(NameError::Project(shorten(text))) }
+    }
+}
+
+/// A path and those that it lies in, innermost first.
+fn outwards(path: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(path), |path| path.rsplit_once('/').map(|(outer, _)| outer))
 }
 
 /// `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`
@@ -276,26 +343,71 @@ mod tests {
         check("nginx", "library");
     }
 
+    fn project(text: &str) -> ProjectName {
+        text.parse().unwrap()
+    }
+
     #[test]
-    fn the_projects_around_a_repository_are_named_innermost_first() {
+    fn project_names_follow_the_grammar() {
+        let check = |text: &str, good: bool| {
+            assert_eq!(text.parse::<ProjectName>().is_ok(), good, "{text}");
+        };
+        for text in ["team", "team/pay", "a.b_c__d-e---f/0", &"a".repeat(200)] {
+            check(text, true);
+        }
+        let long = "a".repeat(201);
+        for text in ["", "/", "team/", "/team", "a//b", "Team", "a..b", "-a", "a b", "é", &long] {
+            check(text, false);
+        }
+        let error = "Team".parse::<ProjectName>().unwrap_err().to_string();
+        assert!(error.starts_with("`Team` is not a project name: use lowercase"), "{error}");
+    }
+
+    #[test]
+    fn a_repository_lies_in_projects_innermost_first() {
         let check = |name: &str, expect: &[&str]| {
-            assert_eq!(name.parse::<RepoName>().unwrap().projects().collect::<Vec<_>>(), expect, "{name}");
+            let repository: RepoName = name.parse().unwrap();
+            let projects: Vec<ProjectName> = repository.projects().collect();
+            assert_eq!(projects, expect.iter().map(|text| project(text)).collect::<Vec<_>>());
+            assert!(projects.iter().all(|project| project.contains(&repository)));
         };
         check("nginx", &["library"]);
         check("team/app", &["team"]);
-        check("team/pay/web/app", &["team/pay/web", "team/pay", "team"]);
-        let project: ProjectName = "team/pay".parse().unwrap();
-        assert_eq!(project.ancestors().collect::<Vec<_>>(), ["team/pay", "team"]);
-        assert_eq!(
-            (project.parent(), project.contains(&"team/pay/a".parse().unwrap())),
-            (Some("team"), true)
-        );
-        for outside in ["team/pay", "team/payments/a", "pay/a"] {
-            assert!(!project.contains(&outside.parse().unwrap()), "{outside}");
-        }
-        for bad in ["", "Team", "a//b", "a/", "..", &"a".repeat(201)] {
-            assert!(bad.parse::<ProjectName>().is_err(), "{bad}");
-        }
+        check("team/pay/app", &["team/pay", "team"]);
+        check("a/b/c/d", &["a/b/c", "a/b", "a"]);
+        let long = "b".repeat(198);
+        check(&format!("a/{long}/app"), &[&format!("a/{long}"), "a"]);
+        check(&format!("a/{long}b/app"), &["a"]);
+        check(&format!("{}/app", "a".repeat(201)), &[]);
+    }
+
+    #[test]
+    fn a_project_lies_in_those_before_it() {
+        let check = |name: &str, expect: &[&str]| {
+            let ancestors: Vec<ProjectName> = project(name).ancestors().collect();
+            assert_eq!(ancestors, expect.iter().map(|text| project(text)).collect::<Vec<_>>());
+            assert_eq!(project(name).parent().as_ref(), ancestors.get(1));
+            assert_eq!(Some(project(name).outermost()), expect.last().copied());
+        };
+        check("team", &["team"]);
+        check("team/pay/eu", &["team/pay/eu", "team/pay", "team"]);
+    }
+
+    #[test]
+    fn a_project_contains_what_lies_below_its_name() {
+        let check = |name: &str, repository: &str, expect: bool| {
+            assert_eq!(project(name).contains(&repository.parse().unwrap()), expect, "{name} {repository}");
+        };
+        check("team", "team/app", true);
+        check("team", "team/pay/app", true);
+        check("team/pay", "team/pay/app", true);
+        check("team/pay", "team/pay", false);
+        check("team/pay", "team/app", false);
+        check("team", "team-x/app", false);
+        check("team", "team", false);
+        check("library", "nginx", true);
+        check("library", "library/nginx", true);
+        check("nginx", "nginx", false);
     }
 
     proptest! {
@@ -304,6 +416,11 @@ mod tests {
             if let Ok(name) = text.parse::<RepoName>() {
                 prop_assert_eq!(name.as_str(), &text);
                 prop_assert!(!text.contains("..") && !text.contains("//"));
+            }
+            if let Ok(name) = text.parse::<ProjectName>() {
+                prop_assert_eq!(name.as_str(), &text);
+                let app: RepoName = format!("{text}/app").parse().unwrap();
+                prop_assert!(name.contains(&app) && app.projects().next() == Some(name));
             }
             if let Ok(tag) = text.parse::<Tag>() {
                 prop_assert_eq!(tag.as_str(), &text);

@@ -7,7 +7,8 @@
 //! be that by a crash or because metadata was restored from a backup.
 //!
 //! What is not copied: blobs that no manifest of their repository has needed, use, and who did what before a
-//! rebuild. The segments still tell the latter to whoever reads them.
+//! rebuild. The segments still tell the latter to whoever reads them. Entries are not copied either: hashes of
+//! passwords have no place among the blobs, and an event that lacks its value would restore nobody.
 
 mod chain;
 mod form;
@@ -45,6 +46,15 @@ struct Mark {
     next: u64,
 }
 
+/// The next segment in the making.
+struct Drafted {
+    draft: Draft,
+    /// The event that it goes up to.
+    position: i64,
+    /// Whether there may be more.
+    is_full: bool,
+}
+
 impl Registry {
     /// Copies what has happened since the last time into segments. Says how many were written.
     pub async fn write_segments(&self) -> Result<u64, RegistryError> {
@@ -52,14 +62,20 @@ impl Registry {
         let mut mark = self.mark().await?;
         let mut written = 0;
         loop {
-            let (draft, is_full) = self.draft(mark.position).await?;
-            let Some(position) = draft.last() else { return Ok(written) };
-            let object = packed(draft, mark.next.checked_sub(1)).await?;
-            let number = self.free_number(mark.next).await?;
-            self.blobs.write(BlobKey::Segment(number), object).await.map_err(storing)?;
-            mark = Mark { position, next: number + 1 };
+            let Drafted { draft, position, is_full } = self.draft(mark.position).await?;
+            if position == mark.position {
+                return Ok(written);
+            }
+            mark.position = position;
+            // Without lines where all events tell of entries: these are done with, too.
+            if !draft.is_empty() {
+                let object = packed(draft, mark.next.checked_sub(1)).await?;
+                let number = self.free_number(mark.next).await?;
+                self.blobs.write(BlobKey::Segment(number), object).await.map_err(storing)?;
+                mark.next = number + 1;
+                written += 1;
+            }
             self.remember(mark, "segments").await?;
-            written += 1;
             // What came meanwhile is for the next time: a run must end on a busy registry, too.
             if !is_full {
                 return Ok(written);
@@ -110,30 +126,37 @@ impl Registry {
         Ok(())
     }
 
-    /// The events after a position, as many as fit, and whether there may be more.
-    async fn draft(&self, after: i64) -> Result<(Draft, bool), RegistryError> {
+    /// The events after a position, as many as fit.
+    async fn draft(&self, after: i64) -> Result<Drafted, RegistryError> {
         let events = self.meta.events(after, EVENTS).await?;
         let count = events.len();
-        let mut draft = Draft::new();
+        let mut drafted = Drafted { draft: Draft::new(), position: after, is_full: count == EVENTS };
         for (at, event) in events.into_iter().enumerate() {
+            drafted.position = event.position;
             let (manifest, blob) = (self.copy_of(&event).await?, self.healed(&event).await?);
-            draft.push(&Line::new(event, manifest, blob)).map_err(packing)?;
-            if draft.len() >= ENOUGH {
-                return Ok((draft, at + 1 < count || count == EVENTS));
+            let Some(line) = Line::new(event, manifest, blob) else { continue };
+            drafted.draft.push(&line).map_err(packing)?;
+            if drafted.draft.len() >= ENOUGH {
+                drafted.is_full |= at + 1 < count;
+                break;
             }
         }
-        Ok((draft, count == EVENTS))
+        Ok(drafted)
     }
 
     /// The manifest that an event tells of, if it is still there.
     async fn copy_of(&self, event: &Event) -> Result<Option<ManifestCopy>, RegistryError> {
-        let (EventKind::ManifestPushed, Some(digest)) = (event.kind, &event.digest) else { return Ok(None) };
+        let (EventKind::ManifestPushed, Some(repository), Some(digest)) =
+            (event.kind, &event.repository, &event.digest)
+        else {
+            return Ok(None);
+        };
         let reference = Reference::Digest(*digest);
-        let Some(record) = self.meta.manifest(&event.repository, &reference).await? else { return Ok(None) };
+        let Some(record) = self.meta.manifest(repository, &reference).await? else { return Ok(None) };
         let mut blobs = Vec::new();
         if let Ok(manifest) = Manifest::parse(&record.bytes, Some(&record.media_type), &KEPT) {
             for digest in blobs_of(&manifest) {
-                blobs.extend(self.object_of(&event.repository, digest).await?);
+                blobs.extend(self.object_of(repository, digest).await?);
             }
         }
         Ok(Some(ManifestCopy { media_type: record.media_type, bytes: record.bytes, blobs }))
@@ -141,8 +164,10 @@ impl Registry {
 
     /// The object of the blob that an event says was healed.
     async fn healed(&self, event: &Event) -> Result<Option<BlobCopy>, RegistryError> {
-        match (event.kind, event.digest) {
-            (EventKind::BlobHealed, Some(digest)) => self.object_of(&event.repository, digest).await,
+        match (event.kind, &event.repository, event.digest) {
+            (EventKind::BlobHealed, Some(repository), Some(digest)) => {
+                self.object_of(repository, digest).await
+            }
             _ => Ok(None),
         }
     }

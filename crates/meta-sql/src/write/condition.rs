@@ -1,8 +1,9 @@
 //! Conditions, checked before the writes of their batch, in the same transaction.
 
 use meta::{Condition, MetaError};
-use oci::{Digest, RepoName};
+use oci::{Digest, ProjectName, RepoName};
 
+use super::project::below;
 use crate::error::Result;
 use crate::sql::Db;
 
@@ -24,6 +25,14 @@ pub(super) const MANIFEST: &str = "SELECT 1 FROM repository r
     JOIN manifest m ON m.repository_id = r.id AND m.digest = ?2
     WHERE r.name = ?1";
 
+pub(super) const REVISION: &str = "SELECT revision FROM entry WHERE kind = ?1 AND name = ?2";
+
+pub(super) const BELOW_PROJECT: &str = "SELECT 1 FROM repository WHERE name >= ?1 AND name < ?2 LIMIT 1";
+
+/// Only repositories of one part lie in a project that their name does not begin with.
+pub(super) const IN_PROJECT: &str = "SELECT 1 FROM project p JOIN repository r ON r.project_id = p.id
+    WHERE p.name = ?1 LIMIT 1";
+
 /// Fails where the condition does not hold.
 pub(super) fn check(db: Db<'_>, condition: &Condition) -> Result<()> {
     let holds = match condition {
@@ -35,6 +44,10 @@ pub(super) fn check(db: Db<'_>, condition: &Condition) -> Result<()> {
             !exists(db, BLOB_REFERENCE, repository, digest)?
         }
         Condition::ManifestExists { repository, digest } => exists(db, MANIFEST, repository, digest)?,
+        Condition::EntryIs { kind, name, revision } => {
+            db.first(REVISION, &[(*kind).into(), name.into()], |row| row.int(0))? == *revision
+        }
+        Condition::ProjectEmpty { project } => is_empty(db, project)?,
     };
     if holds { Ok(()) } else { Err(MetaError::Conflict(Box::new(condition.clone()))) }
 }
@@ -48,6 +61,12 @@ fn check_blobs(db: Db<'_>, repository: &RepoName, digests: &[Digest]) -> Result<
         }
     }
     if missing.is_empty() { Ok(()) } else { Err(MetaError::BlobsMissing(missing)) }
+}
+
+fn is_empty(db: Db<'_>, project: &ProjectName) -> Result<bool> {
+    let (from, to) = below(project);
+    let below = db.first(BELOW_PROJECT, &[from.as_str().into(), to.as_str().into()], |_| Ok(()))?;
+    Ok(below.is_none() && db.first(IN_PROJECT, &[project.into()], |_| Ok(()))?.is_none())
 }
 
 fn exists(db: Db<'_>, sql: &str, repository: &RepoName, digest: &Digest) -> Result<bool> {

@@ -5,8 +5,10 @@
 mod blob;
 mod collect;
 mod condition;
+mod entry;
 mod event;
 mod manifest;
+pub(crate) mod project;
 mod repository;
 mod tag;
 mod usage;
@@ -33,6 +35,13 @@ pub(crate) const HOT: &[&str] = &[
     condition::SOUND_LINK,
     condition::BLOB_REFERENCE,
     condition::MANIFEST,
+    condition::REVISION,
+    condition::BELOW_PROJECT,
+    condition::IN_PROJECT,
+    entry::FIND,
+    entry::OWNERS,
+    entry::OWNED,
+    entry::DISOWN,
     event::APPEND,
     manifest::FIND,
     manifest::HOLD_BLOBS,
@@ -41,6 +50,9 @@ pub(crate) const HOT: &[&str] = &[
     manifest::DROP_REFS,
     manifest::DROP_CONTENT,
     manifest::USED,
+    project::TAKE_UP,
+    project::IS_USED,
+    project::HAND_OVER,
     tag::FIND,
     tag::SET,
 ];
@@ -81,6 +93,8 @@ impl Change<'_> {
             Write::Sound { id } => self.set_damage(id, false),
             Write::FoldUsage { limit } => self.fold_usage(*limit),
             Write::Setting { name, value } => self.set(name, value),
+            Write::Entry(entry) => self.keep_entry(entry),
+            Write::DropEntry { kind, name } => self.drop_entry(*kind, name),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Repositories and their projects come into being with their first content, and stay.
+//! Repositories come into being with their first content, and stay.
 
 use meta::EventKind;
 use oci::RepoName;
@@ -9,13 +9,9 @@ use crate::error::Result;
 
 const FIND: &str = "SELECT id FROM repository WHERE name = ?1";
 
-const FIND_PROJECT: &str = "SELECT id FROM project WHERE name = ?1";
-
 const CREATE: &str =
     "INSERT INTO repository (project_id, name, kind, created_at) VALUES (?1, ?2, 'hosted', ?3)
     RETURNING id";
-
-const CREATE_PROJECT: &str = "INSERT INTO project (name, created_at) VALUES (?1, ?2) RETURNING id";
 
 impl Change<'_> {
     /// The repository's key, if it exists.
@@ -28,10 +24,9 @@ impl Change<'_> {
         if let Some(id) = self.find_repository(name)? {
             return Ok(id);
         }
-        let found = self.db.first(FIND_PROJECT, &[name.project().into()], |row| row.int(0))?;
-        let project = match found {
+        let project = match self.innermost_project(name.projects())? {
             Some(id) => id,
-            None => self.db.insert(CREATE_PROJECT, &[name.project().into(), self.now.into()])?,
+            None => self.outermost_project(name.project())?,
         };
         let id = self.db.insert(CREATE, &[project.into(), name.into(), self.now.into()])?;
         self.usage.of(id).repositories += 1;

@@ -126,14 +126,14 @@ pub async fn healing_is_an_event(on: Subject) {
     let healed = async || {
         let mut events = on.events().await;
         events.retain(|event| event.kind == EventKind::BlobHealed);
-        events.into_iter().map(|event| (event.repository.to_string(), event.digest)).collect::<Vec<_>>()
+        events.into_iter().map(|event| (event.repository, event.digest)).collect::<Vec<_>>()
     };
     on.does(Write::Sound { id: bad.id }).await;
     on.does(store("team/b", new_blob("a layer"))).await;
     assert_eq!(healed().await, [], "it was not damaged");
     on.does(Write::Damaged { id: bad.id }).await;
     on.does(store("team/b", new_blob("a layer"))).await;
-    let expect = ("team/b".to_owned(), Some(bad.digest));
+    let expect = (Some(repo("team/b")), Some(bad.digest));
     assert_eq!(healed().await, std::slice::from_ref(&expect));
     let good = on.blob("team/a", bad.digest).await.expect("it is healed").id;
     on.unlink("team/a", bad.digest).await;

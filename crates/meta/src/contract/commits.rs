@@ -112,7 +112,7 @@ pub async fn events_tell_everything_in_order(on: Subject) {
     );
     for event in &events[..3] {
         assert_eq!((&event.origin, event.time, event.version), (&origin, committed.time, 1));
-        assert_eq!(event.repository, repository);
+        assert_eq!((&event.repository, &event.entry), (&Some(repository.clone()), &None));
     }
     assert_eq!((events[0].digest, &events[0].tag), (None, &None));
     assert_eq!((events[1].digest, &events[1].tag), (Some(digest), &None));

@@ -1,11 +1,14 @@
 //! The form of a segment: JSON lines, compressed with gzip, whose checksum tells a damaged one.
 //!
 //! ```text
-//! {"format":"wharf-segment","version":1,"previous":6,"first_position":501,"last_position":502}
+//! {"format":"wharf-segment","version":2,"previous":6,"first_position":501,"last_position":503,"events":2}
 //! {"position":501,"kind":"manifest.pushed","repository":"team/app","digest":"sha256:...", ...,
 //!   "manifest":{"media_type":"...","bytes":"<base64>","blobs":[{"digest":"...","id":"...","size":5}]}}
-//! {"position":502,"kind":"tag.set","repository":"team/app","digest":"sha256:...","tag":"v1", ...}
+//! {"position":503,"kind":"tag.set","repository":"team/app","digest":"sha256:...","tag":"v1", ...}
 //! ```
+//!
+//! Positions that are left out are those of events that tell of no repository. In version 1 none were, and the head did
+//! not say how many events there are.
 //!
 //! A field that is added later is ignored by those who do not know it; a form that they would misread gets the
 //! next version.
@@ -27,7 +30,7 @@ use serde::{Deserialize, Serialize};
 pub(super) const SEGMENT_MAX: u64 = 256 << 20;
 
 const FORMAT: &str = "wharf-segment";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Why an object is not a segment.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +58,8 @@ pub(super) struct Header {
     pub(super) previous: Option<u64>,
     pub(super) first_position: i64,
     pub(super) last_position: i64,
+    /// How many lines follow.
+    events: Option<i64>,
 }
 
 /// One event.
@@ -100,12 +105,13 @@ pub(super) struct BlobCopy {
 }
 
 impl Line {
-    pub(super) fn new(event: Event, manifest: Option<ManifestCopy>, blob: Option<BlobCopy>) -> Self {
-        Self {
+    /// `None` where the event tells of an entry and no repository: see [`super`].
+    pub(super) fn new(event: Event, manifest: Option<ManifestCopy>, blob: Option<BlobCopy>) -> Option<Self> {
+        Some(Self {
             position: event.position,
             version: event.version,
             kind: event.kind,
-            repository: event.repository,
+            repository: event.repository?,
             digest: event.digest,
             tag: event.tag,
             before: event.before,
@@ -116,19 +122,20 @@ impl Line {
             time: event.time.micros(),
             manifest,
             blob,
-        }
+        })
     }
 }
 
 /// A segment in the making, uncompressed.
 pub(super) struct Draft {
     lines: Vec<u8>,
+    events: i64,
     positions: Option<(i64, i64)>,
 }
 
 impl Draft {
     pub(super) const fn new() -> Self {
-        Self { lines: Vec::new(), positions: None }
+        Self { lines: Vec::new(), events: 0, positions: None }
     }
 
     /// How many bytes it has.
@@ -136,14 +143,15 @@ impl Draft {
         self.lines.len()
     }
 
-    /// The position of its last event; `None` while it has none.
-    pub(super) fn last(&self) -> Option<i64> {
-        self.positions.map(|(_, last)| last)
+    /// Whether it has no events.
+    pub(super) fn is_empty(&self) -> bool {
+        self.lines.is_empty()
     }
 
     pub(super) fn push(&mut self, line: &Line) -> Result<(), FormError> {
         serde_json::to_writer(&mut self.lines, line)?;
         self.lines.push(b'\n');
+        self.events += 1;
         let first = self.positions.map_or(line.position, |(first, _)| first);
         self.positions = Some((first, line.position));
         Ok(())
@@ -152,8 +160,14 @@ impl Draft {
     /// The object, in which it goes on from the segment `previous`.
     pub(super) fn pack(self, previous: Option<u64>) -> Result<Bytes, FormError> {
         let (first_position, last_position) = self.positions.unwrap_or_default();
-        let header =
-            Header { format: FORMAT.to_owned(), version: VERSION, previous, first_position, last_position };
+        let header = Header {
+            format: FORMAT.to_owned(),
+            version: VERSION,
+            previous,
+            first_position,
+            last_position,
+            events: Some(self.events),
+        };
         let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
         serde_json::to_writer(&mut encoder, &header)?;
         encoder.write_all(b"\n")?;
@@ -187,7 +201,9 @@ impl Reader {
         }
         // The version before the rest: another version may have another head.
         match value.get("version").and_then(serde_json::Value::as_u64) {
-            Some(version) if version == u64::from(VERSION) => Ok(serde_json::from_value(value)?),
+            Some(version) if (1..=u64::from(VERSION)).contains(&version) => {
+                Ok(serde_json::from_value(value)?)
+            }
             Some(version) => Err(FormError::TooNew(u32::try_from(version).unwrap_or(u32::MAX))),
             None => Err(FormError::NoSegment),
         }
@@ -215,7 +231,8 @@ impl Reader {
 pub(super) fn verify(object: Bytes) -> Result<Header, FormError> {
     let mut reader = Reader::new(object);
     let header = reader.header()?;
-    let expected = header.last_position.saturating_sub(header.first_position).saturating_add(1);
+    let positions = header.last_position.saturating_sub(header.first_position).saturating_add(1);
+    let expected = header.events.unwrap_or(positions);
     let mut actual = 0;
     while reader.advance()? {
         actual += 1;
@@ -292,10 +309,11 @@ mod tests {
             position,
             version: 1,
             kind,
-            repository: "team/app".parse().unwrap(),
+            repository: Some("team/app".parse().unwrap()),
             digest: Some(digest),
             tag: Some("v1".parse().unwrap()),
             before: None,
+            entry: None,
             origin: Origin {
                 actor: "ann".into(),
                 address: Some("::1".parse().unwrap()),
@@ -313,7 +331,7 @@ mod tests {
             bytes: Bytes::copy_from_slice(bytes),
             blobs: vec![blob],
         };
-        Line::new(event(position, EventKind::ManifestPushed), Some(manifest), Some(blob))
+        Line::new(event(position, EventKind::ManifestPushed), Some(manifest), Some(blob)).unwrap()
     }
 
     fn packed(lines: &[Line]) -> Bytes {
@@ -333,7 +351,7 @@ mod tests {
     fn events_of_all_kinds_come_back() {
         let mut lines: Vec<Line> = (7..)
             .zip(EventKind::NAMES)
-            .map(|(position, (kind, _))| Line::new(event(position, kind), None, None))
+            .filter_map(|(position, (kind, _))| Line::new(event(position, kind), None, None))
             .collect();
         let next = 7 + i64::try_from(lines.len()).unwrap();
         lines.push(line(next, b"{}"));
@@ -371,11 +389,14 @@ mod tests {
         check(raw(&[]), |error| matches!(error, FormError::NoSegment));
         check(raw(&["{}"]), |error| matches!(error, FormError::NoSegment));
         check(raw(&["nothing"]), |error| matches!(error, FormError::Line(_)));
-        check(raw(&[&head.replace("1,\"prev", "2,\"prev")]), |error| matches!(error, FormError::TooNew(2)));
+        check(raw(&[&head.replace("1,\"prev", "3,\"prev")]), |error| matches!(error, FormError::TooNew(3)));
         check(raw(&[&head.replace("null", "-1")]), |error| matches!(error, FormError::Line(_)));
         check(raw(&[head, "{}"]), |error| matches!(error, FormError::Count { expected: 2, actual: 1 }));
         check(raw(&[head, "", "", ""]), |error| matches!(error, FormError::Count { .. }));
         assert!(verify(raw(&[head, "1", "2"])).is_ok(), "lines are read one by one, later");
+        let head = head.replace("1,\"prev", "2,\"prev").replace('}', ",\"events\":1}");
+        check(raw(&[&head, "1", "2"]), |error| matches!(error, FormError::Count { expected: 1, actual: 2 }));
+        assert!(verify(raw(&[&head, "2"])).is_ok(), "the first tells of no repository");
     }
 
     #[test]

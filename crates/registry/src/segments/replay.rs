@@ -122,8 +122,8 @@ impl Registry {
     /// Rebuilds metadata from its segments: the manifests whose blobs are there, and the tags. What was deleted
     /// stays deleted. Nobody else may write meanwhile.
     ///
-    /// The metadata must be empty. Where this fails half way, it is to be done again from the start, with new
-    /// empty metadata.
+    /// The metadata must have no repository; entries may be there, for segments restore none. Where this fails half
+    /// way, it is to be done again from the start, with new metadata.
     pub async fn replay_segments(
         &self,
         grant: &Grant,
@@ -132,7 +132,7 @@ impl Registry {
         administering(grant)?;
         let _no_collection = self.collecting.try_lock().map_err(|_| RegistryError::Collecting)?;
         let _one_at_a_time = self.copying.lock().await;
-        if !self.meta.events(0, 1).await?.is_empty() {
+        if !self.meta.repositories(&Visible::All, None, 1).await?.is_empty() {
             return Err(RegistryError::MetadataNotEmpty);
         }
         let mut replay = Replay {
@@ -272,7 +272,10 @@ impl Replay<'_> {
                 | EventKind::TagSet
                 | EventKind::TagDeleted
                 | EventKind::BlobDeleted
-                | EventKind::BlobHealed,
+                | EventKind::BlobHealed
+                | EventKind::EntryCreated
+                | EventKind::EntryChanged
+                | EventKind::EntryDropped,
                 ..,
             ) => return Ok(false),
         }

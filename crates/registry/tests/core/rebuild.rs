@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use access::Action;
 use blob::BlobKey;
-use meta::EventKind;
+use meta::{EntryKind, EventKind, NewEntry, Write};
 use oci::{Algorithm, Digest};
 use registry::{CheckItem, GcOptions, ReferrersRequest, RegistryError, ReplayItem, ReplaySummary};
 
@@ -105,6 +105,11 @@ async fn only_empty_metadata_is_rebuilt() {
     assert_refused!(world.replay().await, RegistryError::MetadataNotEmpty);
     let new = rebuilt(&world).await;
     assert_refused!(new.replay().await, RegistryError::MetadataNotEmpty);
+    let (kind, name) = (EntryKind::User, "ann".parse().unwrap());
+    let entry = NewEntry { kind, name, value: "{}".into(), owners: Vec::new() };
+    let new = world.forgetful();
+    new.commit(Write::Entry(entry)).await;
+    assert_eq!(new.replay().await.unwrap().0.manifests, 1, "a user is in nobody's way");
     let nothing = World::new().replay().await.unwrap();
     assert_eq!(nothing, (ReplaySummary::default(), vec![]), "nothing is rebuilt from nothing");
 }

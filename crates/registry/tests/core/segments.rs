@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use blob::{BlobKey, BlobStore};
 use blob_fs::{FsBlobs, Options};
-use meta::Write;
+use meta::{EntryKind, NewEntry, Write};
 use registry::{RegistryError, ReplaySummary};
 
 use crate::common::{Image, World, assert_refused};
@@ -16,6 +16,13 @@ fn segments(world: &World) -> Vec<u64> {
 
 async fn setting(world: &World, name: &str) -> Option<String> {
     world.meta.setting(name).await.unwrap()
+}
+
+/// A user, of whom the registry knows nothing.
+async fn keep_user(world: &World, name: &str) {
+    let (kind, name) = (EntryKind::User, name.parse().unwrap());
+    let entry = NewEntry { kind, name, value: "{\"hash\":\"secret\"}".into(), owners: Vec::new() };
+    world.commit(Write::Entry(entry)).await;
 }
 
 /// Makes the metadata forget its last segments, as a crash before they were remembered does.
@@ -70,6 +77,29 @@ async fn a_segment_has_a_bounded_number_of_bytes() {
     }
     assert_eq!(world.registry.write_segments().await.unwrap(), 2, "11 MB, a third more than the manifests");
     assert_eq!(restored(&world).await.manifests, 9);
+}
+
+#[tokio::test]
+async fn entries_are_in_no_segment() {
+    let world = World::new();
+    for number in 0..600 {
+        keep_user(&world, &format!("u{number}")).await;
+    }
+    assert_eq!(world.registry.write_segments().await.unwrap(), 0, "there is nothing to write");
+    assert_eq!(setting(&world, "segments.position").await.as_deref(), Some("600"));
+    world.push("team/app", "v1", &Image::of(&["one"])).await;
+    keep_user(&world, "ann").await;
+    world.push("team/app", "v2", &Image::of(&["two"])).await;
+    keep_user(&world, "ben").await;
+    assert_eq!(world.registry.write_segments().await.unwrap(), 1);
+    assert_eq!(world.registry.write_segments().await.unwrap(), 0);
+    let last = world.meta.events(0, 1_000).await.unwrap().len().to_string();
+    assert_eq!(setting(&world, "segments.position").await, Some(last));
+    let expect = ReplaySummary { segments: 1, manifests: 2, tags: 2, ..ReplaySummary::default() };
+    assert_eq!(restored(&world).await, expect);
+    let new = world.forgetful();
+    new.replay().await.unwrap();
+    assert_eq!(new.meta.entries(EntryKind::User, None, 1).await.unwrap(), []);
 }
 
 #[tokio::test]
