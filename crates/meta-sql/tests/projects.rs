@@ -68,13 +68,14 @@ impl Model {
     }
 
     fn home(&self, repository: &RepoName) -> String {
-        let made = repository.projects().find(|project| self.projects.contains(project));
-        made.map_or_else(|| repository.project().to_owned(), |project| project.to_string())
+        let made = repository.projects().find(|project| self.projects.contains(*project));
+        made.unwrap_or_else(|| repository.project()).to_owned()
     }
 
     /// All projects that a repository lies or could lie in, and those that were made.
     fn names(&self) -> BTreeSet<ProjectName> {
-        self.repositories.iter().flat_map(RepoName::projects).chain(self.projects.iter().cloned()).collect()
+        let around = self.repositories.iter().flat_map(RepoName::projects);
+        around.filter_map(|name| name.parse().ok()).chain(self.projects.iter().cloned()).collect()
     }
 }
 

@@ -55,28 +55,14 @@ impl RepoName {
 
     /// All projects that the repository can lie in, innermost first: `team/pay` and `team` for `team/pay/app`.
     /// What would be too long for a project's name is none.
-    pub fn projects(&self) -> impl Iterator<Item = ProjectName> {
-        outwards(self.innermost())
-            .filter(|name| name.len() <= ProjectName::MAX)
-            .map(|name| ProjectName(name.into()))
+    pub fn projects(&self) -> impl Iterator<Item = &str> {
+        outwards(self.innermost()).filter(|name| name.len() <= ProjectName::MAX)
     }
 
     /// All but the last part.
     fn innermost(&self) -> &str {
         self.0.rsplit_once('/').map_or(LIBRARY, |(project, _)| project)
     }
-
-    /// The names of all projects that the repository can lie in, the innermost first: `team/pay` and `team` for
-    /// `team/pay/app`.
-    pub fn projects(&self) -> impl Iterator<Item = &str> {
-        let whole = if self.0.contains('/') { parent(&self.0) } else { Some(ProjectName::LIBRARY) };
-        std::iter::successors(whole, |name| parent(name))
-    }
-}
-
-/// A path without its last part.
-fn parent(path: &str) -> Option<&str> {
-    path.rsplit_once('/').map(|(parent, _)| parent)
 }
 
 impl FromStr for RepoName {
@@ -114,8 +100,8 @@ impl ProjectName {
     }
 
     /// Itself and the projects that it lies in, innermost first.
-    pub fn ancestors(&self) -> impl Iterator<Item = Self> {
-        outwards(&self.0).map(|name| Self(name.into()))
+    pub fn ancestors(&self) -> impl Iterator<Item = &str> {
+        outwards(&self.0)
     }
 
     /// Whether the repository can lie in this project: it does, or in one within it.
@@ -131,6 +117,13 @@ impl FromStr for ProjectName {
     fn from_str(text: &str) -> Result<Self, NameError> {
         let good = text.len() <= Self::MAX && text.split('/').all(is_path_component);
         if good { Ok(Self(text.into())) } else { Err(NameError::Project(shorten(text))) }
+    }
+}
+
+/// So that a map of projects is asked by what [`RepoName::projects`] gives.
+impl std::borrow::Borrow<str> for ProjectName {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 
@@ -150,56 +143,6 @@ fn is_path_component(part: &str) -> bool {
     bytes.split(|byte| alphanumeric(*byte)).all(|separator| {
         matches!(separator, b"" | b"." | b"_" | b"__") || separator.iter().all(|byte| *byte == b'-')
     })
-}
-
-/// The name of a project, such as `team` or `team/payments`: repositories and projects lie in it whose names begin
-/// with it and a slash. Repositories with a name of one part lie in `library`, as Docker has it.
-///
-/// Cloning is cheap. At most 200 bytes, so that repositories in it still have room for names of their own.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ProjectName(Arc<str>);
-
-impl ProjectName {
-    /// The longest name, in bytes.
-    pub const MAX: usize = 200;
-
-    /// The project of repositories whose name has one part.
-    pub const LIBRARY: &str = "library";
-
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// The project that this one lies in.
-    pub fn parent(&self) -> Option<&str> {
-        parent(&self.0)
-    }
-
-    /// Its own name, and those of the projects around it, the innermost first.
-    pub fn ancestors(&self) -> impl Iterator<Item = &str> {
-        std::iter::successors(Some(&*self.0), |name| parent(name))
-    }
-
-    /// Whether the repository lies in this project or in one below it.
-    pub fn contains(&self, repository: &RepoName) -> bool {
-        repository.projects().any(|name| name == &*self.0)
-    }
-}
-
-impl FromStr for ProjectName {
-    type Err = NameError;
-
-    fn from_str(text: &str) -> Result<Self, NameError> {
-        let good = text.len() <= Self::MAX && text.split('/').all(is_path_component);
-        if good { Ok(Self(text.into())) } else { Err(NameError::Project(shorten(text))) }
-    }
-}
-
-impl std::borrow::Borrow<str> for ProjectName {
-    fn borrow(&self) -> &str {
-        &self.0
-    }
 }
 
 /// A tag, such as `v1.2`. Cloning is cheap.
@@ -367,9 +310,9 @@ mod tests {
     fn a_repository_lies_in_projects_innermost_first() {
         let check = |name: &str, expect: &[&str]| {
             let repository: RepoName = name.parse().unwrap();
-            let projects: Vec<ProjectName> = repository.projects().collect();
-            assert_eq!(projects, expect.iter().map(|text| project(text)).collect::<Vec<_>>());
-            assert!(projects.iter().all(|project| project.contains(&repository)));
+            let projects: Vec<&str> = repository.projects().collect();
+            assert_eq!(projects, expect);
+            assert!(projects.iter().all(|name| project(name).contains(&repository)));
         };
         check("nginx", &["library"]);
         check("team/app", &["team"]);
@@ -384,9 +327,9 @@ mod tests {
     #[test]
     fn a_project_lies_in_those_before_it() {
         let check = |name: &str, expect: &[&str]| {
-            let ancestors: Vec<ProjectName> = project(name).ancestors().collect();
-            assert_eq!(ancestors, expect.iter().map(|text| project(text)).collect::<Vec<_>>());
-            assert_eq!(project(name).parent().as_ref(), ancestors.get(1));
+            let project = project(name);
+            assert_eq!(project.ancestors().collect::<Vec<_>>(), expect);
+            assert_eq!(project.parent().as_ref().map(ProjectName::as_str), expect.get(1).copied());
             assert_eq!(Some(project(name).outermost()), expect.last().copied());
         };
         check("team", &["team"]);

@@ -29,11 +29,11 @@ pub(super) fn below(project: &ProjectName) -> (String, String) {
 
 impl Change<'_> {
     /// The first of these projects that there is.
-    pub(super) fn innermost_project(
+    pub(super) fn innermost_project<'n>(
         &self,
-        mut names: impl Iterator<Item = ProjectName>,
+        mut names: impl Iterator<Item = &'n str>,
     ) -> Result<Option<i64>> {
-        names.find_map(|name| self.find_project(name.as_str()).transpose()).transpose()
+        names.find_map(|name| self.find_project(name).transpose()).transpose()
     }
 
     /// The project named like a first part; it is made where it is not there.
