@@ -19,6 +19,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("access", &["oci"]),
     ("jobs", &["meta"]),
     ("registry", &["transfer", "access", "blob", "meta", "oci"]),
+    // The features.
+    ("identity", &["access", "meta", "oci"]),
     // Other ends of a transfer.
     ("client", &["transfer", "oci"]),
     ("layout", &["transfer", "oci"]),
@@ -63,6 +65,8 @@ const KEPT: &[(&str, &[&str], &str)] = &[
     ("rusqlite", &["meta-sql"], "SQL has one home"),
     ("reqwest", &["client"], "remote registries are spoken to in one place"),
     ("rustls", &["http-kit", "client"], "TLS is configured in one place for each direction"),
+    ("argon2", &["identity"], "passwords are hashed in one place"),
+    ("jsonwebtoken", &["identity"], "access tokens are signed in one place"),
     ("clap", &["cli", "server", "wharf"], "only the ends read a command line"),
     ("toml", &["server", "cli"], "only the ends read configuration"),
     ("anyhow", &["server", "cli", "wharf", "xtask"], "a library's errors are an enum"),
