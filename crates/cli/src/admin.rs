@@ -5,8 +5,8 @@ use futures_util::StreamExt;
 use serde_json::{Map, Value, json};
 
 use crate::Verdict;
-use crate::args::{CheckFlags, GcFlags, StoreFlags};
-use crate::host::{Host, Lines};
+use crate::args::{CheckFlags, GcFlags, ResetPasswordFlags, StoreFlags};
+use crate::host::{Host, Lines, Request};
 use crate::out::Out;
 use crate::text::{clean, count, size, word};
 
@@ -16,23 +16,41 @@ pub(crate) async fn gc(flags: GcFlags, host: &dyn Host, out: &mut Out) -> Result
     if let Some(grace) = flags.grace {
         body.insert("grace_seconds".into(), grace.as_secs().into());
     }
-    let path = "/api/v1/gc".to_owned();
-    let lines = host.admin(flags.store.data, flags.store.config, path, body.into()).await?;
+    let request = Request::post("/api/v1/gc", body.into());
+    let lines = host.admin(flags.store.data, flags.store.config, request).await?;
     print(lines, flags.store.json, out, |line| gc_line(line, flags.dry_run)).await?;
     Ok(())
 }
 
 pub(crate) async fn check(flags: CheckFlags, host: &dyn Host, out: &mut Out) -> Result<Verdict> {
-    let path = "/api/v1/check".to_owned();
-    let body = json!({"read": flags.read});
-    let lines = host.admin(flags.store.data, flags.store.config, path, body).await?;
+    let request = Request::post("/api/v1/check", json!({"read": flags.read}));
+    let lines = host.admin(flags.store.data, flags.store.config, request).await?;
     print(lines, flags.store.json, out, check_line).await
 }
 
 pub(crate) async fn rebuild(flags: StoreFlags, host: &dyn Host, out: &mut Out) -> Result<Verdict> {
-    let path = "/api/v1/rebuild".to_owned();
-    let lines = host.admin(flags.data, flags.config, path, json!({})).await?;
+    let request = Request::post("/api/v1/rebuild", json!({}));
+    let lines = host.admin(flags.data, flags.config, request).await?;
     print(lines, flags.json, out, |line| Some(rebuild_line(line))).await
+}
+
+/// Prints the new password alone, so that it can be piped on.
+pub(crate) async fn reset_password(flags: ResetPasswordFlags, host: &dyn Host, out: &mut Out) -> Result<()> {
+    let path = format!("/api/v1/users/{}/reset-password", encode(&flags.user));
+    let request = Request::post(&path, Value::Null);
+    let mut lines = host.admin(flags.store.data, flags.store.config, request).await?;
+    let Some(line) = lines.next().await.transpose()? else { bail!("the answer is empty") };
+    match (flags.store.json, line["password"].as_str()) {
+        (true, _) => out.line(&line)?,
+        (false, Some(password)) => out.line(password)?,
+        (false, None) => bail!("the answer has no password"),
+    }
+    out.finish()
+}
+
+/// A name as a part of a path.
+pub(crate) fn encode(name: &str) -> String {
+    percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
 /// Prints the lines as they come, and says whether they tell of damage.

@@ -45,6 +45,24 @@ pub(crate) enum Command {
     Check(CheckFlags),
     /// Rebuild metadata that was lost from what is in storage. No server may run meanwhile.
     Rebuild(StoreFlags),
+    /// What only who is on the server's machine can do.
+    #[command(subcommand)]
+    Admin(AdminCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AdminCommand {
+    /// Give a user a new password, and let them in again. It is printed this once.
+    ResetPassword(ResetPasswordFlags),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ResetPasswordFlags {
+    /// The user.
+    #[arg(value_name = "USER", default_value = "admin")]
+    pub user: String,
+    #[command(flatten)]
+    pub store: StoreFlags,
 }
 
 /// What `wharf serve` was told. What is absent is for the environment, then the file, then the defaults.
@@ -68,12 +86,26 @@ pub struct ServeFlags {
     /// Serve whoever can reach it, without authentication, on addresses other than loopback.
     #[arg(long)]
     pub allow_unauthenticated_network: bool,
+    /// Whether there are users: auto means as soon as there is one, or an address can be reached over the network.
+    #[arg(long, value_name = "MODE")]
+    pub auth: Option<AuthMode>,
     /// The log level: error, warn, info, debug or trace, or a filter such as info,http_oci=debug.
     #[arg(long, value_name = "LEVEL")]
     pub log: Option<String>,
     /// The form of the log.
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
+}
+
+/// Whether there are users.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AuthMode {
+    /// As soon as there is one, or an address can be reached over the network.
+    Auto,
+    /// Yes.
+    On,
+    /// No.
+    Off,
 }
 
 /// The form of the log.

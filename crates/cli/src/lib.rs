@@ -24,10 +24,10 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 
-pub use args::{LogFormat, ServeFlags};
-pub use host::{Host, Lines};
+pub use args::{AuthMode, LogFormat, ServeFlags};
+pub use host::{Host, Lines, Request};
 
-use args::{Args, Command};
+use args::{AdminCommand, Args, Command};
 use out::Out;
 
 /// How long threads of this program may go on after its command has ended.
@@ -80,6 +80,9 @@ async fn dispatch(command: Command, host: &dyn Host) -> Result<Verdict> {
         Command::Serve(flags) => return host.serve(flags).await.map(|()| Verdict::Good),
         Command::Check(flags) => return interruptible(admin::check(flags, host, out)).await,
         Command::Rebuild(flags) => return interruptible(admin::rebuild(flags, host, out)).await,
+        Command::Admin(AdminCommand::ResetPassword(flags)) => {
+            interruptible(admin::reset_password(flags, host, out)).await
+        }
         Command::Gc(flags) => interruptible(admin::gc(flags, host, out)).await,
         Command::Copy(flags) => interruptible(copy::run(flags, out)).await,
         Command::Inspect(flags) => interruptible(inspect::run(flags, out)).await,

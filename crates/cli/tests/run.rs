@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Mutex;
 
 use anyhow::Result;
-use cli::{Host, Lines, ServeFlags};
+use cli::{Host, Lines, Request, ServeFlags};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 use serde_json::{Value, json};
@@ -28,10 +28,10 @@ impl Host for Fake {
         &self,
         data: Option<PathBuf>,
         _config: Option<PathBuf>,
-        path: String,
-        body: Value,
+        request: Request,
     ) -> BoxFuture<'_, Result<Lines>> {
-        self.asked.lock().unwrap().push((data, path, body));
+        let method_and_path = format!("{} {}", request.method, request.path);
+        self.asked.lock().unwrap().push((data, method_and_path, request.body));
         let lines: Vec<Result<Value>> = self.lines.iter().cloned().map(Ok).collect();
         async move { Ok(stream::iter(lines).boxed()) }.boxed()
     }
@@ -69,11 +69,24 @@ fn the_exit_code_tells_how_it_went() {
 }
 
 #[test]
+fn a_new_password_is_asked_for_and_printed() {
+    let check = |line: &str, lines: &[Value], path: &str, expect: u8| {
+        let host = Fake { lines: lines.to_vec(), ..Fake::default() };
+        assert_eq!(run(line, &host), expect, "{line}");
+        assert_eq!(*host.asked.lock().unwrap(), [(Some("d".into()), format!("POST {path}"), Value::Null)]);
+    };
+    let answer = [json!({"name": "admin", "password": "p"})];
+    check("wharf admin reset-password --data d", &answer, "/api/v1/users/admin/reset-password", 0);
+    check("wharf admin reset-password a@b --data d", &answer, "/api/v1/users/a%40b/reset-password", 0);
+    check("wharf admin reset-password --data d", &[], "/api/v1/users/admin/reset-password", 1);
+}
+
+#[test]
 fn the_server_is_asked_for_what_was_wanted() {
     let check = |line: &str, path: &str, body: Value| {
         let host = Fake { lines: vec![json!({"type": "summary"})], ..Fake::default() };
         assert_eq!(run(line, &host), 0, "{line}");
-        assert_eq!(*host.asked.lock().unwrap(), [(Some("d".into()), path.to_owned(), body)]);
+        assert_eq!(*host.asked.lock().unwrap(), [(Some("d".into()), format!("POST {path}"), body)]);
     };
     check("wharf gc --data d", "/api/v1/gc", json!({"dry_run": false}));
     check(

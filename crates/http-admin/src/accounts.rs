@@ -1,8 +1,6 @@
 //! Users, groups, roles, and what is one's own.
 
-use identity::model::{
-    Group, NewToken, NewUser, PasswordChange, Permission, Role, UserPatch, Whoami,
-};
+use identity::model::{Group, NewToken, NewUser, PasswordChange, Permission, Role, UserPatch, Whoami};
 use identity::{GroupName, UserName};
 use serde::Deserialize;
 use serde_json::json;

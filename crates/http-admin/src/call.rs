@@ -79,7 +79,10 @@ impl Call {
     }
 
     /// What stands in the path, as what it is.
-    pub(crate) fn param<T: std::str::FromStr<Err: std::fmt::Display>>(&self, name: &str) -> Result<T, Problem> {
+    pub(crate) fn param<T: std::str::FromStr<Err: std::fmt::Display>>(
+        &self,
+        name: &str,
+    ) -> Result<T, Problem> {
         self.params.get(name).parse().map_err(|error: T::Err| Problem::invalid(&error))
     }
 

@@ -40,9 +40,11 @@ pub(crate) async fn gc(call: &Call) -> Result<Reply, Problem> {
     let options =
         GcOptions { grace: request.grace_seconds.map(Duration::from_secs), dry_run: request.dry_run };
     let summary = move |summary| lines::gc_summary(&summary, options.dry_run);
-    Ok(told(lines::gc_item, summary, |report| async move {
-        registry.collect(&grant, options, &{ report }).await
-    }))
+    Ok(told(
+        lines::gc_item,
+        summary,
+        |report| async move { registry.collect(&grant, options, &{ report }).await },
+    ))
 }
 
 pub(crate) async fn check(call: &Call) -> Result<Reply, Problem> {

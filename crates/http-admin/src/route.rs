@@ -189,7 +189,8 @@ fn fit(template: &'static str, parts: &[String]) -> Result<Option<Params>, Probl
     if !rest.is_empty() {
         return Ok(None);
     }
-    params.project = project.map(|name| name.parse()).transpose().map_err(|error| Problem::invalid(&error))?;
+    params.project =
+        project.map(|name| name.parse()).transpose().map_err(|error| Problem::invalid(&error))?;
     Ok(Some(params))
 }
 
@@ -203,7 +204,11 @@ mod tests {
         let check = |line: &str, expect: &str, project: Option<&str>| {
             let (method, path) = line.split_once(' ').unwrap();
             let (route, params) = find(method, path).unwrap_or_else(|_| panic!("{line}"));
-            assert_eq!((route.name, params.project.as_ref().map(ProjectName::as_str)), (expect, project), "{line}");
+            assert_eq!(
+                (route.name, params.project.as_ref().map(ProjectName::as_str)),
+                (expect, project),
+                "{line}"
+            );
         };
         check("GET /users", "users", None);
         check("DELETE /users/ann/tokens/x", "delete_token", None);
@@ -220,7 +225,11 @@ mod tests {
     fn what_is_not_there_is_not_found() {
         let check = |line: &str, status: u16| {
             let (method, path) = line.split_once(' ').unwrap();
-            assert_eq!(find(method, path).err().map(|problem| problem.status.as_u16()), Some(status), "{line}");
+            assert_eq!(
+                find(method, path).err().map(|problem| problem.status.as_u16()),
+                Some(status),
+                "{line}"
+            );
         };
         check("GET /", 404);
         check("GET /nothing", 404);
@@ -239,7 +248,8 @@ mod tests {
     fn names_are_filled_in_at_their_own_place() {
         for route in ROUTES {
             let path = route.path.replace("{project}", "a/b");
-            let path = path.split('/').map(|part| part.trim_matches(['{', '}'])).collect::<Vec<_>>().join("/");
+            let path =
+                path.split('/').map(|part| part.trim_matches(['{', '}'])).collect::<Vec<_>>().join("/");
             let (found, _) = find(route.method, &path).unwrap_or_else(|_| panic!("{}", route.path));
             assert_eq!(found.path, route.path);
         }

@@ -85,15 +85,19 @@ impl TokenEdge {
         let issued = match field("grant_type").as_deref() {
             Some("password") => {
                 let name = field("username").ok_or_else(|| invalid("the form has no username"))?;
-                let secret = Secret::new(field("password").ok_or_else(|| invalid("the form has no password"))?);
-                self.identity.issue(Claimant::Password { name: &name, secret: &secret }, &wanted, client).await?
+                let secret =
+                    Secret::new(field("password").ok_or_else(|| invalid("the form has no password"))?);
+                self.identity
+                    .issue(Claimant::Password { name: &name, secret: &secret }, &wanted, client)
+                    .await?
             }
             Some("refresh_token") => {
                 let token = field("refresh_token").ok_or_else(|| invalid("the form has no refresh_token"))?;
                 self.identity.issue(Claimant::Refresh(&Secret::new(token)), &wanted, client).await?
             }
             Some("client_credentials") => {
-                let header = authorization(&head.headers)?.ok_or_else(|| invalid("there is no Authorization"))?;
+                let header =
+                    authorization(&head.headers)?.ok_or_else(|| invalid("there is no Authorization"))?;
                 self.identity.issue(Claimant::Header(header), &wanted, client).await?
             }
             _ => {

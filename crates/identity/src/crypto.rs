@@ -54,6 +54,11 @@ pub(crate) fn random_letters<const N: usize>() -> Result<Zeroizing<String>, Cryp
     Ok(Zeroizing::new(letters(random::<N>()?.as_slice())))
 }
 
+/// What tells a record from an earlier one of the same name.
+pub(crate) fn random_id() -> Result<String, CryptoError> {
+    Ok(random_letters::<20>()?.to_string())
+}
+
 /// A letter for each byte, by its lowest five bits.
 pub(crate) fn letters(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| char::from(LETTERS[usize::from(byte & 31)])).collect()

@@ -1,30 +1,37 @@
-//! Who somebody is: names, passwords, opaque credentials, second factors, and the tokens that Wharf signs itself.
+//! Who somebody is: the directory of users, groups, roles, tokens, robots and projects; the gate that finds out who
+//! asks; and the token service.
 //!
 //! Secrets never show: not in `Debug`, not in an error, not in a log.
 
 mod attempts;
+mod authorization;
 mod common_passwords;
 mod crypto;
+mod directory;
+mod error;
+mod gate;
 mod hasher;
+mod keys;
+pub mod model;
 mod names;
 mod password;
+mod proof;
 mod qr;
 mod recovery;
 mod secret;
 mod signer;
 mod signing_key;
+mod time;
 mod token_secret;
+mod token_service;
 mod totp;
 
-pub use attempts::{Attempts, Wait};
 pub use crypto::CryptoError;
-pub use hasher::{Hasher, Turn};
+pub use directory::{Directory, FirstStart, Limits, PAGE, Page};
+pub use error::IdentityError;
+pub use gate::Identity;
 pub use names::{GroupName, NameError, RobotName, UserName};
 pub use password::{PASSWORD_BYTES_MAX, PasswordHash, PasswordPolicy, WeakPassword};
-pub use qr::Qr;
-pub use recovery::RecoveryCodes;
 pub use secret::{Secret, SecretHash};
-pub use signer::{AccessEntry, Claims, Signer, TokenError};
-pub use signing_key::SigningKey;
 pub use token_secret::{TokenKind, TokenSecret};
-pub use totp::TotpSecret;
+pub use token_service::{Claimant, Issued, TokenRequest};

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use crate::crypto;
+use crate::crypto::{self, CryptoError};
 
 /// A password or another secret text. It never shows, and its memory is wiped when it goes.
 ///
@@ -19,6 +19,11 @@ impl Secret {
     /// Keeps the text from now on.
     pub fn new(text: impl Into<String>) -> Self {
         Self(Zeroizing::new(text.into()))
+    }
+
+    /// A password that nobody can guess and everybody can type: 120 random bits.
+    pub(crate) fn random_password() -> Result<Self, CryptoError> {
+        Ok(Self(crypto::random_letters::<24>()?))
     }
 
     /// The text, for who must send, compare or store it.
@@ -51,6 +56,11 @@ impl<'de> Deserialize<'de> for Secret {
 pub struct SecretHash([u8; 32]);
 
 impl SecretHash {
+    /// In hex.
+    pub(crate) fn to_hex(self) -> String {
+        hex::encode(self.0)
+    }
+
     /// The hash of a secret.
     pub fn of(secret: &Secret) -> Self {
         Self(Sha256::digest(secret.expose()).into())

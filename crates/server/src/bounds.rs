@@ -29,6 +29,11 @@ pub(crate) const BOUNDS: &[Bound] = &[
     bound("http.body_window", "1s", "1h"),
     bound("http.write_stall", "1s", "1h"),
     bound("http.drain", "0s", "7d"),
+    bound("auth.password_length", "8", "64"),
+    bound("auth.token_days", "0", "3650"),
+    bound("auth.robot_days", "0", "3650"),
+    bound("auth.tokens_per_user", "1", "10000"),
+    bound("auth.robots_per_project", "1", "10000"),
     bound("limits.manifest_bytes", "4194304", "67108864"),
     bound("limits.manifest_depth", "8", "100"),
     bound("limits.manifest_references", "100", "1000000"),
@@ -96,12 +101,12 @@ mod tests {
 
     #[test]
     fn every_limit_has_bounds() {
-        for section in ["http", "limits", "cache", "uploads"] {
+        for section in ["http", "auth", "limits", "cache", "uploads"] {
             let table = defaults();
             for (name, value) in table[section].as_table().unwrap() {
                 let key = format!("{section}.{name}");
                 let bounded = BOUNDS.iter().any(|bound| bound.key == key);
-                assert!(bounded || value.is_array(), "{key}");
+                assert!(bounded || value.is_array() || key == "auth.mode", "{key}");
             }
         }
     }

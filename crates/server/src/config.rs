@@ -27,6 +27,8 @@ pub struct Config {
     pub allow_unauthenticated_network: bool,
     /// TLS on every address.
     pub tls: TlsConfig,
+    /// Users, and what they may do.
+    pub auth: AuthConfig,
     /// What is logged.
     pub log: LogConfig,
     /// HTTP connections.
@@ -49,6 +51,37 @@ pub struct TlsConfig {
     pub certificate: PathBuf,
     /// Its private key, PEM.
     pub key: PathBuf,
+}
+
+/// Users, and what they may do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AuthConfig {
+    /// Whether there are users: `on`, `off`, or `auto`.
+    pub mode: AuthMode,
+    /// The fewest characters of a password.
+    pub password_length: usize,
+    /// The longest life of a personal access token, in days; 0 for no end.
+    pub token_days: u64,
+    /// The longest life of a robot, in days; 0 for no end.
+    pub robot_days: u64,
+    /// The most tokens of one user.
+    pub tokens_per_user: usize,
+    /// The most robots of one project.
+    pub robots_per_project: usize,
+}
+
+/// Whether there are users.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AuthMode {
+    /// As soon as there is one, or an address can be reached over the network.
+    #[default]
+    Auto,
+    /// Yes.
+    On,
+    /// No: everybody who reaches it may pull, push and delete.
+    Off,
 }
 
 /// Logging, to standard error.
@@ -163,12 +196,27 @@ impl Default for Config {
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 5000))],
             allow_unauthenticated_network: false,
             tls: TlsConfig::default(),
+            auth: AuthConfig::default(),
             log: LogConfig::default(),
             http: HttpConfig::default(),
             limits: LimitsConfig::default(),
             cache: CacheConfig::default(),
             gc: GcConfig::default(),
             uploads: UploadsConfig::default(),
+        }
+    }
+}
+
+impl Default for AuthConfig {
+    fn default() -> Self {
+        let limits = identity::Limits::default();
+        Self {
+            mode: AuthMode::Auto,
+            password_length: limits.password.min_length,
+            token_days: limits.token_days.unwrap_or(0),
+            robot_days: limits.robot_days.unwrap_or(0),
+            tokens_per_user: limits.tokens_per_user,
+            robots_per_project: limits.robots_per_project,
         }
     }
 }
@@ -251,6 +299,8 @@ pub struct Overrides {
     pub tls_key: Option<PathBuf>,
     /// Allowed in so many words.
     pub allow_unauthenticated_network: bool,
+    /// Whether there are users.
+    pub auth: Option<AuthMode>,
     /// The log level.
     pub log_level: Option<String>,
     /// The log format.
@@ -284,6 +334,7 @@ impl Config {
             tls_certificate,
             tls_key,
             allow_unauthenticated_network,
+            auth,
             log_level,
             log_format,
         } = overrides;
@@ -300,6 +351,9 @@ impl Config {
             self.tls.key = key;
         }
         self.allow_unauthenticated_network |= allow_unauthenticated_network;
+        if let Some(mode) = auth {
+            self.auth.mode = mode;
+        }
         if let Some(level) = log_level {
             self.log.level = level;
         }
@@ -313,17 +367,51 @@ impl Config {
         if self.listen.is_empty() {
             bail!("`listen` names no address: give at least one, such as 127.0.0.1:5000");
         }
-        let open = self.listen.iter().find(|address| !address.ip().to_canonical().is_loopback());
-        if let Some(address) = open.filter(|_| !self.allow_unauthenticated_network) {
+        let is_off = self.auth.mode == AuthMode::Off && !self.allow_unauthenticated_network;
+        if let Some(address) = self.network_address().filter(|_| is_off) {
             bail!(
-                "{address} can be reached over the network, and there is no authentication: everyone could push and \
-                 delete. Listen on 127.0.0.1, or say --allow-unauthenticated-network if that is what you want"
+                "{address} can be reached over the network, and authentication is off: everyone could push and \
+                 delete. Listen on 127.0.0.1, leave authentication on, or say --allow-unauthenticated-network if \
+                 that is what you want"
+            );
+        }
+        if self.allow_unauthenticated_network && self.auth.mode == AuthMode::On {
+            bail!(
+                "authentication cannot be on where everyone is let in: take --allow-unauthenticated-network away"
             );
         }
         if self.tls.certificate.as_os_str().is_empty() != self.tls.key.as_os_str().is_empty() {
             bail!("TLS needs both `tls.certificate` and `tls.key`");
         }
         Ok(())
+    }
+
+    /// An address that can be reached from elsewhere.
+    pub(crate) fn network_address(&self) -> Option<&SocketAddr> {
+        self.listen.iter().find(|address| !address.ip().to_canonical().is_loopback())
+    }
+
+    /// Whether there are to be users, given whether there are some already.
+    pub(crate) fn has_auth(&self, has_users: bool) -> bool {
+        match self.auth.mode {
+            AuthMode::On => true,
+            AuthMode::Off => false,
+            AuthMode::Auto => {
+                !self.allow_unauthenticated_network && (has_users || self.network_address().is_some())
+            }
+        }
+    }
+
+    /// The bounds on what users may make.
+    pub(crate) fn identity_limits(&self) -> identity::Limits {
+        let days = |days: u64| (days > 0).then_some(days);
+        identity::Limits {
+            password: identity::PasswordPolicy { min_length: self.auth.password_length },
+            token_days: days(self.auth.token_days),
+            robot_days: days(self.auth.robot_days),
+            tokens_per_user: self.auth.tokens_per_user,
+            robots_per_project: self.auth.robots_per_project,
+        }
     }
 
     /// Whether TLS is on.
@@ -470,9 +558,11 @@ mod tests {
         check("", &[("WHARF_LIMITS_PAGE", "x")], "WHARF_LIMITS_PAGE");
         check("[gc]\ngrace = \"soon\"", &[], "soon");
         check("listen = []", &[], "names no address");
-        check("listen = [\"0.0.0.0:5000\"]", &[], "--allow-unauthenticated-network");
+        check("listen = [\"0.0.0.0:5000\"]\n[auth]\nmode = \"off\"", &[], "--allow-unauthenticated-network");
+        check("allow_unauthenticated_network = true\n[auth]\nmode = \"on\"", &[], "cannot be on");
+        check("[auth]\npassword_length = 7", &[], "between 8 and 64");
         check("[tls]\nkey = \"a\"", &[], "both");
-        for file in ["listen = [\"0.0.0.0:5000\"]", "[tls]\nkey = \"a\""] {
+        for file in ["listen = [\"0.0.0.0:5000\"]\n[auth]\nmode = \"off\"", "[tls]\nkey = \"a\""] {
             assert!(
                 load_only(file, &[], Overrides::default()).is_ok(),
                 "a collection needs no address: {file}"
@@ -480,6 +570,23 @@ mod tests {
         }
         let allowed = "listen = [\"0.0.0.0:5000\"]\nallow_unauthenticated_network = true";
         assert!(load(allowed, &[], Overrides::default()).is_ok());
+    }
+
+    #[test]
+    fn there_are_users_where_anybody_could_come_in() {
+        let check = |file: &str, has_users: bool, expect: bool| {
+            let config = load(file, &[], Overrides::default()).unwrap();
+            assert_eq!(config.has_auth(has_users), expect, "{file}");
+        };
+        let network = "listen = [\"0.0.0.0:5000\"]";
+        check("", false, false);
+        check("", true, true);
+        check(network, false, true);
+        check("listen = [\"127.0.0.1:1\", \"[::1]:1\"]", false, false);
+        check("listen = [\"127.0.0.1:1\", \"192.0.2.1:1\"]", false, true);
+        check(&format!("allow_unauthenticated_network = true\n{network}"), true, false);
+        check("[auth]\nmode = \"on\"", false, true);
+        check("[auth]\nmode = \"off\"", true, false);
     }
 
     #[test]

@@ -10,7 +10,8 @@ mod router;
 mod serve;
 mod span;
 mod store;
+mod users;
 
-pub use admin::{AdminReply, admin};
-pub use config::{Config, LogFormat, Overrides};
+pub use admin::{AdminReply, AdminRequest, admin};
+pub use config::{AuthMode, Config, LogFormat, Overrides};
 pub use serve::serve;

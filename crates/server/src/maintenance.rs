@@ -5,6 +5,7 @@ use std::sync::Arc;
 use access::{Action, Grant, Target};
 use anyhow::Result;
 use futures_util::future::{BoxFuture, FutureExt};
+use identity::Identity;
 use jobs::{Job, JobError, Runner, Schedule};
 use registry::{GcOptions, Registry, RegistryError};
 use tokio::sync::mpsc;
@@ -12,6 +13,7 @@ use tokio::sync::mpsc;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::store::Store;
+use crate::users::Tend;
 
 /// How often the notes of pulls are written and usage is folded.
 const TEND_EVERY: std::time::Duration = std::time::Duration::from_secs(30);
@@ -20,7 +22,12 @@ const TEND_EVERY: std::time::Duration = std::time::Duration::from_secs(30);
 const COPY_EVERY: std::time::Duration = std::time::Duration::from_secs(600);
 
 /// The runner with all jobs that the configuration asks for.
-pub(crate) fn runner(config: &Config, store: &Store, metrics: &Arc<Metrics>) -> Result<Runner> {
+pub(crate) fn runner(
+    config: &Config,
+    store: &Store,
+    metrics: &Arc<Metrics>,
+    identity: Option<&Arc<Identity>>,
+) -> Result<Runner> {
     let work = |kind: Kind| -> Arc<dyn Job> {
         Arc::new(Work { kind, registry: Arc::clone(&store.registry), metrics: Arc::clone(metrics) })
     };
@@ -30,6 +37,9 @@ pub(crate) fn runner(config: &Config, store: &Store, metrics: &Arc<Metrics>) -> 
         .with(Schedule::Every(config.upload_sweep()), work(Kind::Uploads));
     if !config.gc.schedule.is_empty() {
         runner = runner.with(Schedule::Cron(Box::new(config.gc.schedule.parse()?)), work(Kind::Collect));
+    }
+    if let Some(identity) = identity {
+        runner = runner.with(Schedule::Every(TEND_EVERY), Arc::new(Tend(Arc::clone(identity))));
     }
     Ok(runner)
 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::Duration;
 
-use http_oci::{Observation, Observe};
+use http_oci::{Observation, Observe, Operation};
 use meta::Totals;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -136,7 +136,9 @@ impl Metrics {
 }
 
 impl Observe for Metrics {
-    fn observe(&self, Observation { endpoint, status, took }: Observation) {
+    fn observe(&self, observation: &Observation<'_>) {
+        let endpoint = observation.operation.map_or("none", Operation::name);
+        let (status, took) = (observation.status.as_u16(), observation.took);
         self.requests.get_or_create(&RequestLabels { endpoint, status }).inc();
         self.seconds.get_or_create(&EndpointLabels { endpoint }).observe(seconds(took));
     }
@@ -153,7 +155,17 @@ mod tests {
     #[test]
     fn what_was_observed_is_told() {
         let metrics = Metrics::new();
-        metrics.observe(Observation { endpoint: "blob_get", status: 200, took: Duration::from_millis(2) });
+        metrics.observe(&Observation {
+            operation: Some(Operation::GetBlob),
+            status: http::StatusCode::OK,
+            took: Duration::from_millis(2),
+            subject: None,
+            context: &access::Context::default(),
+            method: &http::Method::GET,
+            repository: None,
+            reference: None,
+            digest: None,
+        });
         metrics.set_totals(&Totals { blobs: 7, ..Totals::default() });
         metrics.count_job("gc", true);
         let text = metrics.encode().unwrap();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures_util::future::{BoxFuture, FutureExt};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
+use http_admin::TokenEdge;
 use http_kit::{Body, ConnInfo, Handler, RequestBody};
 use meta::MetaStore;
 
@@ -17,6 +18,14 @@ const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=
 pub(crate) struct Public {
     pub(crate) oci: Arc<dyn Handler>,
     pub(crate) operation: Arc<Operation>,
+    /// What there is where there are users.
+    pub(crate) accounts: Option<Accounts>,
+}
+
+/// What users and their clients ask for.
+pub(crate) struct Accounts {
+    pub(crate) admin: Arc<dyn Handler>,
+    pub(crate) token: Arc<dyn Handler>,
 }
 
 /// The socket in the data folder: administration, and all that is public.
@@ -43,6 +52,15 @@ impl Handler for Public {
     ) -> BoxFuture<'static, Response<Body>> {
         if is_below(request.uri().path(), "/v2") {
             return Arc::clone(&self.oci).call(conn, request);
+        }
+        if let Some(accounts) = &self.accounts {
+            let path = request.uri().path();
+            if is_below(path, "/api") {
+                return Arc::clone(&accounts.admin).call(conn, request);
+            }
+            if TokenEdge::answers(path) {
+                return Arc::clone(&accounts.token).call(conn, request);
+            }
         }
         let operation = Arc::clone(&self.operation);
         async move { operation.answer(&request).await }.boxed()

@@ -3,12 +3,13 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use access::{OpenPolicy, Policy};
+use access::{Gate, OpenGate};
 use anyhow::{Context, Result, anyhow, bail};
 use futures_util::future::{BoxFuture, FutureExt};
-use http_admin::AdminEdge;
-use http_kit::{Listener, Network, Tls, TrustedProxies};
+use http_admin::{AdminEdge, TokenEdge};
+use http_kit::{Handler, Listener, Network, Tls, TrustedProxies};
 use http_oci::OciEdge;
+use identity::Identity;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
@@ -17,8 +18,9 @@ use crate::config::{Config, LogConfig, LogFormat};
 use crate::maintenance;
 use crate::memory;
 use crate::metrics::Metrics;
-use crate::router::{Local, Operation, Public};
+use crate::router::{Accounts, Local, Operation, Public};
 use crate::store::{Store, socket};
+use crate::users;
 
 /// Serves until the process is told to stop (SIGTERM or SIGINT), then lets transfers end. A second signal ends it
 /// at once. SIGHUP reads the certificate anew.
@@ -34,12 +36,13 @@ pub async fn serve(config: Config) -> Result<()> {
             config.data.display()
         );
     }
+    let identity = users::open(&config, &store).await?;
     let metrics = Arc::new(Metrics::new());
     let tls = load_tls(&config)?;
-    let listeners = listeners(&config, &store, &metrics, tls.as_ref()).await?;
+    let listeners = listeners(&config, &store, &metrics, identity.as_ref(), tls.as_ref()).await?;
     let (stopping, stopped) = watch::channel(false);
-    let jobs = tokio::spawn(maintenance::runner(&config, &store, &metrics)?.run(stopped));
-    announce(&listeners, &config);
+    let jobs = tokio::spawn(maintenance::runner(&config, &store, &metrics, identity.as_ref())?.run(stopped));
+    announce(&listeners, &config, identity.is_some());
     let cut = http_kit::serve(listeners, config.http_limits(), signals(tls)?).await;
     if cut > 0 {
         tracing::warn!(cut, "transfers were cut when the time to end them was over");
@@ -47,6 +50,9 @@ pub async fn serve(config: Config) -> Result<()> {
     stopping.send_replace(true);
     jobs.await.context("the jobs ended by a mistake")?;
     store.registry.tend().await.context("the last notes of pulls were not written")?;
+    if let Some(identity) = &identity {
+        identity.tend().await.context("the last uses of tokens were not written")?;
+    }
     store.registry.write_segments().await.context("the last changes were not copied into a segment")?;
     tracing::info!("stopped");
     Ok(())
@@ -76,15 +82,27 @@ async fn listeners(
     config: &Config,
     store: &Store,
     metrics: &Arc<Metrics>,
+    identity: Option<&Arc<Identity>>,
     tls: Option<&Arc<Tls>>,
 ) -> Result<Vec<Listener>> {
-    let policy: Arc<dyn Policy> = Arc::new(OpenPolicy);
+    let gate: Arc<dyn Gate> = match identity {
+        Some(identity) => Arc::clone(identity) as Arc<dyn Gate>,
+        None => Arc::new(OpenGate::default()),
+    };
     let registry = &store.registry;
     let observer = Arc::clone(metrics);
-    let oci = OciEdge::new(Arc::clone(registry), Arc::clone(&policy), proxies(config)?, observer);
+    let oci = OciEdge::new(Arc::clone(registry), Arc::clone(&gate), proxies(config)?, observer);
     let operation = Arc::new(Operation { meta: Arc::clone(&store.meta), metrics: Arc::clone(metrics) });
-    let public = Arc::new(Public { oci: Arc::new(oci), operation });
-    let admin = Arc::new(AdminEdge::new(Arc::clone(registry), policy));
+    let admin = AdminEdge::new(Arc::clone(registry), gate, identity.cloned(), proxies(config)?);
+    let admin: Arc<dyn Handler> = Arc::new(admin);
+    let accounts = match identity {
+        Some(identity) => {
+            let token = Arc::new(TokenEdge::new(Arc::clone(identity), proxies(config)?));
+            Some(Accounts { admin: Arc::clone(&admin), token })
+        }
+        None => None,
+    };
+    let public = Arc::new(Public { oci: Arc::new(oci), operation, accounts });
     let local = Arc::new(Local { admin, public: Arc::clone(&public) });
     let mut listeners = vec![Listener::unix(&socket(&config.data), local).await?];
     for address in &config.listen {
@@ -105,14 +123,19 @@ fn proxies(config: &Config) -> Result<TrustedProxies> {
 }
 
 /// Says where the server can be reached, for people and for who started it.
-fn announce(listeners: &[Listener], config: &Config) {
+fn announce(listeners: &[Listener], config: &Config, has_users: bool) {
     let scheme = if config.has_tls() { "https" } else { "http" };
     let mut stderr = std::io::stderr().lock();
     for address in listeners.iter().filter_map(Listener::local_addr) {
         // Nobody reads standard error where this fails, and the server serves all the same.
         let _unread = writeln!(stderr, "listening on {scheme}://{address}");
     }
-    if config.allow_unauthenticated_network {
+    if has_users && !config.has_tls() && config.network_address().is_some() {
+        tracing::warn!(
+            "passwords cross the network as they are, unless a proxy in front speaks TLS: set tls.certificate and tls.key"
+        );
+    }
+    if !has_users && config.network_address().is_some() {
         tracing::warn!(
             "there is no authentication: everyone who reaches these addresses may pull, push and delete"
         );

@@ -6,11 +6,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use cli::{Host, Lines, ServeFlags};
+use cli::{Host, Lines, Request, ServeFlags};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use serde_json::Value;
-use server::{Config, LogFormat, Overrides};
+use server::{AdminRequest, AuthMode, Config, LogFormat, Overrides};
 
 fn main() -> ExitCode {
     cli::run(std::env::args_os(), &ThisMachine)
@@ -28,6 +27,7 @@ impl Host for ThisMachine {
                 tls_certificate: flags.tls_cert,
                 tls_key: flags.tls_key,
                 allow_unauthenticated_network: flags.allow_unauthenticated_network,
+                auth: flags.auth.map(auth_mode),
                 log_level: flags.log,
                 log_format: flags.log_format.map(log_format),
             };
@@ -40,10 +40,17 @@ impl Host for ThisMachine {
         &self,
         data: Option<PathBuf>,
         config: Option<PathBuf>,
-        path: String,
-        body: Value,
+        request: Request,
     ) -> BoxFuture<'_, Result<Lines>> {
-        async move { server::admin(load(config, Overrides { data, ..Overrides::default() })?, &path, &body).await }.boxed()
+        async move {
+            let request = AdminRequest {
+                method: request.method.parse().context("that is no method")?,
+                path: request.path,
+                body: request.body,
+            };
+            server::admin(load(config, Overrides { data, ..Overrides::default() })?, &request).await
+        }
+        .boxed()
     }
 }
 
@@ -61,6 +68,14 @@ const fn log_format(format: cli::LogFormat) -> LogFormat {
     match format {
         cli::LogFormat::Text => LogFormat::Text,
         cli::LogFormat::Json => LogFormat::Json,
+    }
+}
+
+const fn auth_mode(mode: cli::AuthMode) -> AuthMode {
+    match mode {
+        cli::AuthMode::Auto => AuthMode::Auto,
+        cli::AuthMode::On => AuthMode::On,
+        cli::AuthMode::Off => AuthMode::Off,
     }
 }
 

@@ -27,7 +27,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     // The edges never name one another. A blob's bytes pass from the store to the wire as `blob` gives them.
     ("http-kit", &["access", "oci"]),
     ("http-oci", &["http-kit", "registry", "access", "blob", "transfer", "oci"]),
-    ("http-admin", &["http-kit", "registry", "access", "transfer", "oci"]),
+    ("http-admin", &["http-kit", "identity", "registry", "access", "meta", "transfer", "oci"]),
     // The ends. The command line never opens the database.
     (
         "server",
@@ -39,6 +39,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "http-admin",
             "http-kit",
             "http-oci",
+            "identity",
             "jobs",
             "layout",
             "meta",

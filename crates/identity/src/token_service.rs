@@ -1,0 +1,220 @@
+//! The token service: access tokens for what a client asks for and its user may do (the Docker token specification).
+//!
+//! What is asked for and not allowed is left out, and is no error. An access token is short-lived and says only what
+//! it is good for: what its holder may do is looked up at each use.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use access::{Action, Subject, Target, Unauthenticated, allowed, authorise_listing};
+use meta::Timestamp;
+use oci::RepoName;
+use serde::Serialize;
+
+use crate::crypto::random_id;
+use crate::gate::{AUDIENCE, ISSUER, Identity, seconds};
+use crate::keys::REFRESH_LIFE;
+use crate::proof::{CATALOG, Credential, Known, Proof};
+use crate::secret::Secret;
+use crate::signer::{AccessEntry, Claims};
+use crate::{IdentityError, time};
+
+/// How long an access token is good.
+const LIFE: Duration = Duration::from_secs(300);
+
+/// Whom refresh tokens are for.
+const REFRESH_AUDIENCE: &str = "wharf/refresh";
+
+/// The most scopes that a client may ask for at once.
+const SCOPES_MAX: usize = 100;
+
+/// What a client asks for.
+#[derive(Clone, Debug, Default)]
+pub struct TokenRequest {
+    /// The scopes, such as `repository:team/app:pull,push`.
+    pub scopes: Vec<String>,
+    /// Whether it wants a refresh token, to be kept instead of the password.
+    pub offline: bool,
+}
+
+/// How a client shows who it is.
+pub enum Claimant<'a> {
+    /// It does not.
+    Nobody,
+    /// By an `Authorization` header.
+    Header(&'a str),
+    /// By a name and a secret.
+    Password {
+        /// The name.
+        name: &'a str,
+        /// The password, token or robot's secret.
+        secret: &'a Secret,
+    },
+    /// By a refresh token.
+    Refresh(&'a Secret),
+}
+
+/// What a client gets.
+#[derive(Debug, Serialize)]
+pub struct Issued {
+    /// The access token.
+    pub token: String,
+    /// The same, under the name that OAuth has for it.
+    pub access_token: String,
+    /// How long it is good, in seconds.
+    pub expires_in: u64,
+    /// Since when.
+    pub issued_at: String,
+    /// The scopes that it is good for.
+    pub scope: String,
+    /// The refresh token, where one was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refresh_token: Option<String>,
+}
+
+impl Identity {
+    /// Gives out an access token.
+    pub async fn issue(
+        &self,
+        claimant: Claimant<'_>,
+        request: &TokenRequest,
+        address: Option<IpAddr>,
+    ) -> Result<Issued, IdentityError> {
+        if request.scopes.len() > SCOPES_MAX {
+            return Err(IdentityError::Invalid(format!(
+                "a token has {SCOPES_MAX} scopes at most: ask for fewer"
+            )));
+        }
+        let (credential, subject) = self.claimant(claimant, address).await?;
+        let now = self.directory().now();
+        let access = self.access(&subject, &request.scopes);
+        let scope =
+            access.iter().map(|entry| format!("{}:{}:{}", entry.kind, entry.name, entry.actions.join(",")));
+        let scope = scope.collect::<Vec<_>>().join(" ");
+        let token = self.sign(&credential, &subject, AUDIENCE, now, LIFE, access)?;
+        let may_refresh = request.offline && !subject.is_anonymous();
+        let refresh_token = may_refresh
+            .then(|| self.sign(&credential, &subject, REFRESH_AUDIENCE, now, REFRESH_LIFE, Vec::new()))
+            .transpose()?;
+        Ok(Issued {
+            access_token: token.clone(),
+            token,
+            expires_in: LIFE.as_secs(),
+            issued_at: time::text(now),
+            scope,
+            refresh_token,
+        })
+    }
+
+    async fn claimant(
+        &self,
+        claimant: Claimant<'_>,
+        address: Option<IpAddr>,
+    ) -> Result<(Credential, Subject), IdentityError> {
+        match claimant {
+            Claimant::Nobody => Ok((Credential::Nothing, Subject::anonymous())),
+            Claimant::Header(header) => self.by_header(header, address).await,
+            Claimant::Password { name, secret } => {
+                let header = crate::authorization::basic(name, secret);
+                self.by_header(header.expose(), address).await
+            }
+            Claimant::Refresh(token) => {
+                let claims = self.claims(token, REFRESH_AUDIENCE)?;
+                let credential = Credential::of_claims(&claims).ok_or(Unauthenticated::Wrong)?;
+                let proof = Proof { credential, token: None };
+                let Known { subject, .. } = self.directory().subject_of(&proof).await?;
+                Ok((proof.credential, (*subject).clone()))
+            }
+        }
+    }
+
+    async fn by_header(
+        &self,
+        header: &str,
+        address: Option<IpAddr>,
+    ) -> Result<(Credential, Subject), IdentityError> {
+        let verified = self.verify(header, address).await?;
+        // An access token cannot be traded for another one: it would never end.
+        if verified.proof.token.is_some() {
+            return Err(Unauthenticated::Wrong.into());
+        }
+        Ok((verified.proof.credential.clone(), (*verified.subject).clone()))
+    }
+
+    /// What of the scopes the subject may have.
+    fn access(&self, subject: &Subject, scopes: &[String]) -> Vec<AccessEntry> {
+        let projects = &self.directory().known().projects;
+        let wanted = scopes.iter().filter_map(|scope| parse_scope(scope));
+        let granted = wanted.filter_map(|(kind, name, words)| {
+            let actions: Vec<String> = if (kind, name) == CATALOG {
+                authorise_listing(projects, subject).is_ok().then(|| "*".to_owned()).into_iter().collect()
+            } else if kind == "repository" {
+                let target = Target::Repository(name.parse::<RepoName>().ok()?);
+                let may = |action| allowed(projects, subject, action, &target);
+                let wants = |word: &str| words.split(',').any(|wanted| wanted == word || wanted == "*");
+                let delete = || may(Action::DeleteTag) || may(Action::DeleteArtifact);
+                let each = [
+                    ("pull", wants("pull") && may(Action::Pull)),
+                    ("push", wants("push") && may(Action::Push)),
+                    ("delete", wants("delete") && delete()),
+                ];
+                each.into_iter().filter(|(_, given)| *given).map(|(word, _)| word.to_owned()).collect()
+            } else {
+                Vec::new()
+            };
+            (!actions.is_empty()).then(|| AccessEntry { kind: kind.into(), name: name.into(), actions })
+        });
+        granted.collect()
+    }
+
+    fn sign(
+        &self,
+        credential: &Credential,
+        subject: &Subject,
+        audience: &str,
+        now: Timestamp,
+        life: Duration,
+        access: Vec<AccessEntry>,
+    ) -> Result<String, IdentityError> {
+        let (uid, via) = credential.claims();
+        let iat = u64::try_from(now.micros() / 1_000_000).unwrap_or_default();
+        let sub = if subject.is_anonymous() { String::new() } else { subject.actor().to_string() };
+        let claims = Claims {
+            iss: ISSUER.into(),
+            sub,
+            aud: audience.into(),
+            exp: iat + life.as_secs(),
+            nbf: iat,
+            iat,
+            jti: random_id()?,
+            uid,
+            via,
+            access,
+        };
+        debug_assert!(seconds(claims.exp) > now, "a token that has ended already");
+        Ok(self.keys.signer().sign(&claims)?)
+    }
+}
+
+/// `repository:NAME:ACTIONS`; the type may carry a class, as in `repository(plugin)`, and the name a port.
+fn parse_scope(scope: &str) -> Option<(&str, &str, &str)> {
+    let (kind, rest) = scope.split_once(':')?;
+    let (name, actions) = rest.rsplit_once(':')?;
+    let kind = kind.split_once('(').map_or(kind, |(kind, _class)| kind);
+    Some((kind, name, actions))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scopes_are_read() {
+        assert_eq!(parse_scope("repository:a/b:pull,push"), Some(("repository", "a/b", "pull,push")));
+        assert_eq!(parse_scope("repository(plugin):a:pull"), Some(("repository", "a", "pull")));
+        assert_eq!(parse_scope("registry:catalog:*"), Some(("registry", "catalog", "*")));
+        for bad in ["", "repository", "repository:a"] {
+            assert_eq!(parse_scope(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Users: whether there are to be some, and the first of them.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use access::{Action, Grant, Target};
+use anyhow::{Context, Result};
+use futures_util::future::{BoxFuture, FutureExt};
+use identity::{Directory, FirstStart, Identity};
+use jobs::{Job, JobError};
+use meta::{EntryKind, SystemClock};
+
+use crate::config::Config;
+use crate::store::Store;
+
+/// Everybody, where the configuration or the store says that there are users. The first start makes the first.
+pub(crate) async fn open(config: &Config, store: &Store) -> Result<Option<Arc<Identity>>> {
+    if !config.has_auth(has_users(store).await?) {
+        return Ok(None);
+    }
+    let identity = open_directory(config, store).await?;
+    let grant = Grant::system("first-start", Action::ManageUsers, Target::System);
+    if let Some(first) = identity.directory().first_start(&grant).await? {
+        tell(&first, config);
+    }
+    Ok(Some(identity))
+}
+
+/// The same for one command, which makes nobody.
+pub(crate) async fn open_existing(config: &Config, store: &Store) -> Result<Option<Arc<Identity>>> {
+    if !has_users(store).await? {
+        return Ok(None);
+    }
+    open_directory(config, store).await.map(Some)
+}
+
+async fn has_users(store: &Store) -> Result<bool> {
+    let users = store.meta.entries(EntryKind::User, None, 1).await.context("the users cannot be read")?;
+    Ok(!users.is_empty())
+}
+
+async fn open_directory(config: &Config, store: &Store) -> Result<Arc<Identity>> {
+    let meta = Arc::clone(&store.meta);
+    let directory = Directory::open(meta, Arc::new(SystemClock), config.identity_limits()).await?;
+    Ok(Arc::new(Identity::open(Arc::new(directory)).await?))
+}
+
+/// Says how to sign in, once, to who started the server: not in the log, which others may read.
+fn tell(first: &FirstStart, config: &Config) {
+    let FirstStart { user, password } = first;
+    let mut stderr = std::io::stderr().lock();
+    // Nobody reads standard error where this fails; a password can be set on the host later on.
+    let _unread = writeln!(
+        stderr,
+        "first start: the administrator is `{user}`, with the password\n\n    {}\n\n\
+         It is shown this once. Where it is lost: wharf admin reset-password {user} --data {}",
+        password.expose(),
+        config.data.display()
+    );
+}
+
+/// What has to be done for users from time to time.
+pub(crate) struct Tend(pub(crate) Arc<Identity>);
+
+impl Job for Tend {
+    fn name(&self) -> &'static str {
+        "users"
+    }
+
+    fn run(&self) -> BoxFuture<'_, Result<(), JobError>> {
+        async move { self.0.tend().await.map_err(|error| JobError(format!("{:#}", anyhow::Error::from(error)))) }
+            .boxed()
+    }
+}
