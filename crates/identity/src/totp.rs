@@ -158,7 +158,7 @@ mod tests {
              ?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ&issuer=hub%2Eexample%205000%26x",
         );
         let longest = known().provisioning_uri(&"🦀".repeat(1_000), &"a".repeat(64).parse().unwrap());
-        assert!(crate::Qr::new(longest.expose()).is_some());
+        assert!(crate::qr::Qr::new(longest.expose()).is_some());
     }
 
     #[test]
