@@ -22,6 +22,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     // Other ends of a transfer.
     ("client", &["transfer", "oci"]),
     ("layout", &["transfer", "oci"]),
+    // Where people are known. A directory knows no registry.
+    ("ldap", &[]),
     // The edges never name one another. A blob's bytes pass from the store to the wire as `blob` gives them.
     ("http-kit", &["access", "oci"]),
     ("http-oci", &["http-kit", "registry", "access", "blob", "transfer", "oci"]),
@@ -62,7 +64,7 @@ const KEPT: &[(&str, &[&str], &str)] = &[
     ("hyper", &["http-kit", "server"], "HTTP is served in one place"),
     ("rusqlite", &["meta-sql"], "SQL has one home"),
     ("reqwest", &["client"], "remote registries are spoken to in one place"),
-    ("rustls", &["http-kit", "client"], "TLS is configured in one place for each direction"),
+    ("rustls", &["http-kit", "client", "ldap"], "TLS is configured in one place for each direction"),
     ("clap", &["cli", "server", "wharf"], "only the ends read a command line"),
     ("toml", &["server", "cli"], "only the ends read configuration"),
     ("anyhow", &["server", "cli", "wharf", "xtask"], "a library's errors are an enum"),
