@@ -51,6 +51,8 @@ const PACKAGED: &[Packaged] = &[
     packaged("/usr/bin/docker", "docker.io", Purpose::Test),
     packaged("nginx", "nginx-light", Purpose::Test),
     packaged("fusermount3", "fuse3", Purpose::Test),
+    packaged("slapd", "slapd", Purpose::Test),
+    packaged("ldapmodify", "ldap-utils", Purpose::Test),
     packaged("docker-registry", "docker-registry", Purpose::Bench),
 ];
 

@@ -11,11 +11,13 @@ pub mod http;
 pub mod image;
 pub mod process;
 pub mod random;
+pub mod slapd;
 pub mod tools;
 pub mod wharf;
 
 pub use command::Cmd;
 pub use process::Daemon;
+pub use slapd::Slapd;
 pub use wharf::WharfServer;
 
 use std::io::ErrorKind;

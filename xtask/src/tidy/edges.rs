@@ -24,6 +24,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     // Other ends of a transfer.
     ("client", &["transfer", "oci"]),
     ("layout", &["transfer", "oci"]),
+    // Where people are known. A directory knows no registry.
+    ("ldap", &[]),
     // The edges never name one another. A blob's bytes pass from the store to the wire as `blob` gives them.
     ("http-kit", &["access", "oci"]),
     ("http-oci", &["http-kit", "registry", "access", "blob", "transfer", "oci"]),
@@ -68,6 +70,7 @@ const KEPT: &[(&str, &[&str], &str)] = &[
     ("rustls", &["http-kit", "client"], "TLS is configured in one place for each direction"),
     ("argon2", &["identity"], "passwords are hashed in one place"),
     ("jsonwebtoken", &["identity"], "access tokens are signed in one place"),
+    ("rustls", &["http-kit", "client", "ldap"], "TLS is configured in one place for each direction"),
     ("clap", &["cli", "server", "wharf"], "only the ends read a command line"),
     ("toml", &["server", "cli"], "only the ends read configuration"),
     ("anyhow", &["server", "cli", "wharf", "xtask"], "a library's errors are an enum"),
