@@ -22,6 +22,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     // Other ends of a transfer.
     ("client", &["transfer", "oci"]),
     ("layout", &["transfer", "oci"]),
+    // Who somebody is, as an issuer of tokens says it: no registry, no store.
+    ("oidc", &[]),
     // The edges never name one another. A blob's bytes pass from the store to the wire as `blob` gives them.
     ("http-kit", &["access", "oci"]),
     ("http-oci", &["http-kit", "registry", "access", "blob", "transfer", "oci"]),
@@ -61,8 +63,9 @@ const KEPT: &[(&str, &[&str], &str)] = &[
     ("http", &["http-kit", "http-oci", "http-admin", "server", "client"], "the core knows no protocol"),
     ("hyper", &["http-kit", "server"], "HTTP is served in one place"),
     ("rusqlite", &["meta-sql"], "SQL has one home"),
-    ("reqwest", &["client"], "remote registries are spoken to in one place"),
+    ("reqwest", &["client", "oidc"], "remote registries are spoken to in one place, and issuers of tokens in one"),
     ("rustls", &["http-kit", "client"], "TLS is configured in one place for each direction"),
+    ("jsonwebtoken", &["oidc"], "signed tokens are judged in one place"),
     ("clap", &["cli", "server", "wharf"], "only the ends read a command line"),
     ("toml", &["server", "cli"], "only the ends read configuration"),
     ("anyhow", &["server", "cli", "wharf", "xtask"], "a library's errors are an enum"),
