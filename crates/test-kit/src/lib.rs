@@ -9,12 +9,14 @@ pub mod command;
 pub mod curl;
 pub mod http;
 pub mod image;
+pub mod oidc_provider;
 pub mod process;
 pub mod random;
 pub mod tools;
 pub mod wharf;
 
 pub use command::Cmd;
+pub use oidc_provider::OidcProvider;
 pub use process::Daemon;
 pub use wharf::WharfServer;
 

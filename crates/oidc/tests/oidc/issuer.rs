@@ -1,13 +1,16 @@
 //! Which tokens are believed, and what an issuer that misbehaves or is down can do.
 
+use std::path::Path;
+use std::process::Command;
 use std::task::{Context, Waker};
 
 use oidc::{Issuer, IssuerSettings, OidcError};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer as Issuing, KeyPair};
 use serde_json::{Value, json};
 
 use crate::common::key::{encode, sign_hs256, unsigned};
 use crate::common::server::{DOCUMENT, KEYS};
-use crate::common::{Answer, NOW, Server, TestKey, World};
+use crate::common::{Answer, NOW, Server, TestClock, TestKey, World};
 
 /// Verifies a token for `wharf`; an error never shows the token.
 async fn verify(issuer: &Issuer, token: &str) -> Result<String, OidcError> {
@@ -279,4 +282,43 @@ async fn given_keys_are_used_and_nobody_is_asked() {
         let error = Issuer::new(&settings, world.clock.clock()).err();
         assert!(matches!(error, Some(OidcError::Keys { .. })), "{error:?}");
     }
+}
+
+/// A private authority (PEM), and a certificate of it for this machine with its key.
+fn private_authority(folder: &Path) -> Vec<u8> {
+    let mut authority = CertificateParams::new([]).unwrap();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority_key = KeyPair::generate().unwrap();
+    let pem = authority.self_signed(&authority_key).unwrap().pem();
+    let (server, server_key) =
+        (CertificateParams::new(["127.0.0.1".to_owned()]).unwrap(), KeyPair::generate().unwrap());
+    let server = server.signed_by(&server_key, &Issuing::new(authority, authority_key)).unwrap();
+    std::fs::write(folder.join("server.crt"), server.pem()).unwrap();
+    std::fs::write(folder.join("server.key"), server_key.serialize_pem()).unwrap();
+    pem.into_bytes()
+}
+
+#[tokio::test]
+async fn a_private_authority_is_trusted_where_it_is_named() {
+    let folder = test_kit::temp_dir();
+    let ca = private_authority(folder.path());
+    let (port, key, clock) = (test_kit::free_port(), TestKey::es256("first"), TestClock::new());
+    let url = format!("https://127.0.0.1:{port}");
+    std::fs::create_dir(folder.path().join(".well-known")).unwrap();
+    let document = json!({ "issuer": url, "jwks_uri": format!("{url}/keys") });
+    std::fs::write(folder.path().join(&DOCUMENT[1..]), document.to_string()).unwrap();
+    std::fs::write(folder.path().join(&KEYS[1..]), json!({ "keys": [key.jwk()] }).to_string()).unwrap();
+    let mut command = Command::new(test_kit::tools::path("openssl"));
+    command.args(["s_server", "-WWW", "-quiet", "-cert", "server.crt", "-key", "server.key"]);
+    command.args(["-accept", &format!("127.0.0.1:{port}")]).current_dir(folder.path());
+    let mut server = test_kit::Daemon::start(&mut command, &folder.path().join("log"));
+    server.wait_for_port(port);
+
+    let token = key.sign(&json!({ "iss": url, "aud": "wharf", "sub": "somebody", "exp": NOW + 300 }));
+    let trusting = IssuerSettings { ca: Some(ca), ..IssuerSettings::new(&url) };
+    let issuer = Issuer::new(&trusting, clock.clock()).unwrap();
+    assert_eq!(verify(&issuer, &token).await, Ok("somebody".to_owned()));
+    let issuer = Issuer::new(&IssuerSettings::new(&url), clock.clock()).unwrap();
+    let error = verify(&issuer, &token).await.unwrap_err().to_string();
+    assert!(error.contains("trusts its certificate"), "{error}");
 }

@@ -2,5 +2,6 @@
 
 mod common;
 mod issuer;
+mod provider;
 mod sign_in;
 mod workload;

@@ -129,13 +129,17 @@ impl Inner {
 
 fn read_request(reader: &mut BufReader<TcpStream>) -> std::io::Result<Request> {
     let mut line = String::new();
-    reader.read_line(&mut line)?;
+    if reader.read_line(&mut line)? == 0 {
+        // A client may open a connection and not use it.
+        return Err(std::io::ErrorKind::UnexpectedEof.into());
+    }
     let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
     let (mut length, mut authorization) = (0, None);
     loop {
         let mut line = String::new();
         reader.read_line(&mut line)?;
-        let Some((name, value)) = line.trim_end().split_once(": ") else { break };
+        let Some((name, value)) = line.trim_end().split_once(':') else { break };
+        let value = value.trim();
         match name.to_ascii_lowercase().as_str() {
             "content-length" => length = value.parse().unwrap_or(0),
             "authorization" => authorization = Some(value.to_owned()),
