@@ -63,7 +63,11 @@ const KEPT: &[(&str, &[&str], &str)] = &[
     ("http", &["http-kit", "http-oci", "http-admin", "server", "client"], "the core knows no protocol"),
     ("hyper", &["http-kit", "server"], "HTTP is served in one place"),
     ("rusqlite", &["meta-sql"], "SQL has one home"),
-    ("reqwest", &["client", "oidc"], "remote registries are spoken to in one place, and issuers of tokens in one"),
+    (
+        "reqwest",
+        &["client", "oidc"],
+        "remote registries are spoken to in one place, and issuers of tokens in one",
+    ),
     ("rustls", &["http-kit", "client"], "TLS is configured in one place for each direction"),
     ("jsonwebtoken", &["oidc"], "signed tokens are judged in one place"),
     ("clap", &["cli", "server", "wharf"], "only the ends read a command line"),

@@ -267,6 +267,21 @@ async fn a_client_that_goes_away_breaks_no_attempt_off() {
 }
 
 #[tokio::test]
+async fn an_issuer_that_hangs_holds_up_one_and_not_everybody() {
+    let world = World::new();
+    let issuer = world.issuer();
+    let token = world.token(json!({}));
+    assert!(verify(&issuer, &token).await.is_ok());
+    world.server.set(DOCUMENT, Answer::Hang);
+    world.clock.advance(60);
+    let mut waiting = Box::pin(issuer.verify(&token, "wharf"));
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(waiting.as_mut().poll(&mut context).is_pending());
+    assert!(verify(&issuer, &token).await.is_ok());
+    assert!(waiting.as_mut().poll(&mut context).is_pending());
+}
+
+#[tokio::test]
 async fn given_keys_are_used_and_nobody_is_asked() {
     let world = World::new();
     let jwks = json!({ "keys": [world.key.jwk()] }).to_string();
