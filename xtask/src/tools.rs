@@ -2,7 +2,8 @@
 //!
 //! There are two sources only: Debian packages through apt, and Go programs through `go install`, each at
 //! one fixed version. Go programs go into a folder of the user's cache that all checkouts share; a binary
-//! carries its own module version, so a version changed here is installed anew and nothing else is.
+//! carries its own module version, so a version changed here is installed anew and nothing else is. What is no
+//! program of its own, the test that needs it installs: see `test_kit::oidc_provider`.
 
 use anyhow::{Context, Result, bail, ensure};
 use std::fs::{self, File};
@@ -50,6 +51,8 @@ const PACKAGED: &[Packaged] = &[
     // By its path: another `docker` earlier on PATH may be of another age than the daemon.
     packaged("/usr/bin/docker", "docker.io", Purpose::Test),
     packaged("nginx", "nginx-light", Purpose::Test),
+    packaged("node", "nodejs", Purpose::Test),
+    packaged("npm", "npm", Purpose::Test),
     packaged("fusermount3", "fuse3", Purpose::Test),
     packaged("slapd", "slapd", Purpose::Test),
     packaged("ldapmodify", "ldap-utils", Purpose::Test),

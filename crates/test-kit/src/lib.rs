@@ -9,6 +9,7 @@ pub mod command;
 pub mod curl;
 pub mod http;
 pub mod image;
+pub mod oidc_provider;
 pub mod process;
 pub mod random;
 pub mod slapd;
@@ -16,6 +17,7 @@ pub mod tools;
 pub mod wharf;
 
 pub use command::Cmd;
+pub use oidc_provider::OidcProvider;
 pub use process::Daemon;
 pub use slapd::Slapd;
 pub use wharf::WharfServer;

@@ -20,12 +20,14 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("jobs", &["meta"]),
     ("registry", &["transfer", "access", "blob", "meta", "oci"]),
     // The features.
-    ("identity", &["access", "meta", "oci"]),
+    ("identity", &["access", "ldap", "meta", "oci", "oidc"]),
     // Other ends of a transfer.
     ("client", &["transfer", "oci"]),
     ("layout", &["transfer", "oci"]),
     // Where people are known. A directory knows no registry.
     ("ldap", &[]),
+    // Who somebody is, as an issuer of tokens says it: no registry, no store.
+    ("oidc", &[]),
     // The edges never name one another. A blob's bytes pass from the store to the wire as `blob` gives them.
     ("http-kit", &["access", "oci"]),
     ("http-oci", &["http-kit", "registry", "access", "blob", "transfer", "oci"]),
@@ -66,11 +68,14 @@ const KEPT: &[(&str, &[&str], &str)] = &[
     ("http", &["http-kit", "http-oci", "http-admin", "server", "client"], "the core knows no protocol"),
     ("hyper", &["http-kit", "server"], "HTTP is served in one place"),
     ("rusqlite", &["meta-sql"], "SQL has one home"),
-    ("reqwest", &["client"], "remote registries are spoken to in one place"),
-    ("rustls", &["http-kit", "client"], "TLS is configured in one place for each direction"),
+    (
+        "reqwest",
+        &["client", "oidc"],
+        "remote registries are spoken to in one place, and issuers of tokens in one",
+    ),
     ("argon2", &["identity"], "passwords are hashed in one place"),
-    ("jsonwebtoken", &["identity"], "access tokens are signed in one place"),
     ("rustls", &["http-kit", "client", "ldap"], "TLS is configured in one place for each direction"),
+    ("jsonwebtoken", &["identity", "oidc"], "our own tokens are signed in one place, and those of others judged in one"),
     ("clap", &["cli", "server", "wharf"], "only the ends read a command line"),
     ("toml", &["server", "cli"], "only the ends read configuration"),
     ("anyhow", &["server", "cli", "wharf", "xtask"], "a library's errors are an enum"),
