@@ -30,8 +30,6 @@ pub enum Source {
 /// A user, as kept.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct UserRecord {
-    /// Tells this user from an earlier one of the same name.
-    pub(crate) uid: String,
     #[serde(default)]
     pub(crate) source: Source,
     #[serde(default)]
@@ -365,7 +363,6 @@ impl RobotSecret {
 /// A robot, as kept.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct RobotRecord {
-    pub(crate) uid: String,
     #[serde(default)]
     pub(crate) description: String,
     #[serde(default)]

@@ -75,7 +75,11 @@ const KEPT: &[(&str, &[&str], &str)] = &[
     ),
     ("argon2", &["identity"], "passwords are hashed in one place"),
     ("rustls", &["http-kit", "client", "ldap"], "TLS is configured in one place for each direction"),
-    ("jsonwebtoken", &["identity", "oidc"], "our own tokens are signed in one place, and those of others judged in one"),
+    (
+        "jsonwebtoken",
+        &["identity", "oidc"],
+        "our own tokens are signed in one place, and those of others judged in one",
+    ),
     ("clap", &["cli", "server", "wharf"], "only the ends read a command line"),
     ("toml", &["server", "cli"], "only the ends read configuration"),
     ("anyhow", &["server", "cli", "wharf", "xtask"], "a library's errors are an enum"),

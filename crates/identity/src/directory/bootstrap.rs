@@ -6,7 +6,6 @@ use meta::{Batch, Condition, EntryKind, Write};
 use super::users::user;
 use super::{Directory, New, entry_name, expect, origin};
 use crate::IdentityError;
-use crate::crypto::random_id;
 use crate::model::{BindingRecord, Source, UserRecord};
 use crate::names::UserName;
 use crate::secret::Secret;
@@ -30,7 +29,6 @@ impl Directory {
         let name: UserName = "admin".parse().map_err(|error| IdentityError::Invalid(format!("{error}")))?;
         let password = Secret::random_password()?;
         let record = UserRecord {
-            uid: random_id()?,
             source: Source::Local,
             email: String::new(),
             display_name: "Administrator".into(),

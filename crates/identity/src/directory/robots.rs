@@ -8,7 +8,6 @@ use oci::ProjectName;
 
 use super::{Directory, New, check_text, expect, origin, parsed};
 use crate::IdentityError;
-use crate::crypto::random_id;
 use crate::model::{
     Actions, NewRobot, Permission, ProjectRecord, Robot, RobotPatch, RobotRecord, RobotSecret, Rotation,
     Shown,
@@ -76,7 +75,6 @@ impl Directory {
         }
         let secret = TokenSecret::generate(TokenKind::Robot)?;
         let record = RobotRecord {
-            uid: random_id()?,
             description: new.description,
             disabled: false,
             expires,

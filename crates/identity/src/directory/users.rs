@@ -7,7 +7,6 @@ use meta::{Entry, EntryKind, Origin};
 
 use super::{Directory, New, Page, check_text, expect, origin, parsed};
 use crate::IdentityError;
-use crate::crypto::random_id;
 use crate::model::{NewUser, Source, User, UserPatch, UserRecord};
 use crate::names::UserName;
 use crate::password::PasswordHash;
@@ -37,7 +36,6 @@ impl Directory {
             None => None,
         };
         let record = UserRecord {
-            uid: random_id()?,
             source: Source::Local,
             email: new.email,
             display_name: new.display_name,
