@@ -105,14 +105,18 @@ mod tests {
         assert!(syslog(&Record { outcome: Outcome::Failed, ..record }, "h").starts_with("<107>1 "));
     }
 
-    /// Reads a message as the grammar of RFC 5424 has it: the header's fields, the parameters, the text.
-    fn parse(message: &str) -> Option<(Vec<&str>, Vec<(String, String)>, &str)> {
+    /// The fields of the header, the parameters, the text.
+    type Parts<'a> = (Vec<&'a str>, Vec<(String, String)>, &'a str);
+
+    /// Reads a message as the grammar of RFC 5424 has it.
+    fn parse(message: &str) -> Option<Parts<'_>> {
         let (priority, rest) = message.strip_prefix('<')?.split_once('>')?;
         if !(1..=3).contains(&priority.len()) || priority.parse::<u8>().ok()? > 191 {
             return None;
         }
-        let (fields, rest) = rest.split_at(rest.find('[')?);
-        let fields: Vec<&str> = fields.strip_suffix(' ')?.split(' ').collect();
+        let mut parts = rest.splitn(7, ' ');
+        let fields: Vec<&str> = parts.by_ref().take(6).collect();
+        let rest = parts.next()?;
         let limits = [3, 32, 255, 48, 128, 32];
         let good = |(field, limit): (&&str, usize)| {
             (1..=limit).contains(&field.len()) && field.bytes().all(|byte| byte.is_ascii_graphic())

@@ -205,12 +205,6 @@ impl Journal {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// Puts another file in the place of the one that is written to, and gives that one.
-    #[cfg(test)]
-    pub(crate) fn exchange(&self, file: Arc<File>) -> Arc<File> {
-        mem::replace(&mut self.state().writer.file, file)
-    }
 }
 
 impl fmt::Debug for Journal {
@@ -267,5 +261,66 @@ impl Writer {
             Err(_) => self.is_torn = self.file.set_len(self.length).is_err(),
         }
         outcome
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::OpenOptions;
+
+    fn open(folder: &Path) -> Journal {
+        Journal::open(folder, Options::new(Arc::new(|| 1_793_614_272_000_042))).unwrap()
+    }
+
+    /// Puts another file in the place of the one that is written to, and gives that one.
+    fn exchange(journal: &Journal, file: Arc<File>) -> Arc<File> {
+        mem::replace(&mut journal.state().writer.file, file)
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_taken_back_is_taken_back_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = open(folder.path());
+        let record = NewRecord { action: "pull", ..NewRecord::default() };
+        journal.append(&record).unwrap();
+        // Takes no line, and cannot be cut either.
+        let full = Arc::new(OpenOptions::new().write(true).open("/dev/full").unwrap());
+        let file = exchange(&journal, full);
+        for _ in 0..2 {
+            assert!(matches!(journal.append(&record), Err(AuditError::Write { .. })));
+        }
+        (&*file).write_all(b"{\"v\":1,\"seq\":2,\"ti").unwrap();
+        exchange(&journal, file);
+        assert_eq!(journal.append(&record).unwrap(), 2);
+        journal.close().unwrap();
+        let report = crate::verify(folder.path(), None).unwrap();
+        assert_eq!((report.records, report.sealed_through, report.problems), (2, 2, vec![]));
+    }
+
+    #[test]
+    fn a_failed_flush_is_told_and_tried_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = open(folder.path());
+        journal.append(&NewRecord::default()).unwrap();
+        // A device that cannot be flushed.
+        let null = Arc::new(File::open("/dev/null").unwrap());
+        let file = exchange(&journal, null);
+        for _ in 0..2 {
+            assert!(matches!(journal.flush(), Err(AuditError::Flush { .. })));
+        }
+        exchange(&journal, file);
+        journal.flush().unwrap();
+    }
+
+    #[test]
+    fn time_passes_and_a_clock_that_was_set_back_says_nothing() {
+        let check =
+            |since, now, expect| assert_eq!(has_passed(Duration::from_micros(10), since, now), expect);
+        check(5, 5, false);
+        check(5, 14, false);
+        check(5, 15, true);
+        check(5, 4, true);
+        check(i64::MIN, i64::MAX, true);
     }
 }

@@ -35,9 +35,6 @@ mod search;
 mod time;
 mod verify;
 
-#[cfg(test)]
-mod tests;
-
 pub use chain::SealKey;
 pub use error::AuditError;
 pub use export::{json_line, syslog};

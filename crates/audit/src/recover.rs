@@ -10,6 +10,7 @@ use crate::journal::begin;
 use crate::lines::Lines;
 use crate::position::Position;
 use crate::record::{NewRecord, Outcome};
+use crate::retain::remove;
 
 /// The file that is written to, and how far it has come.
 pub(crate) struct Recovered {
@@ -55,6 +56,10 @@ pub(crate) fn recover(folder: &Folder, key: Option<&SealKey>) -> Result<Recovere
     let mut head = folder.mark(MarkKind::Head, key)?;
     let anchor = folder.mark(MarkKind::Anchor, key)?.sound();
     let mut files = folder.files()?;
+    // A crash may have come before retention had removed them all.
+    let gone = files.partition_point(|first| anchor.is_some_and(|anchor| *first <= anchor.through));
+    remove(folder, &files[..gone])?;
+    files.drain(..gone);
     if head == Found::Missing && files.is_empty() {
         // From here on, a journal without HEAD is one whose HEAD was taken away.
         let start = anchor.unwrap_or_default();

@@ -42,7 +42,12 @@ fn remove_before(folder: &Folder, files: &[u64], gone: usize, options: &Options)
     // First, for files that are missing without it look as if somebody had taken them.
     folder.set_mark(MarkKind::Anchor, &mark, key)?;
     folder.sync().map_err(AuditError::io("flushing", folder.path()))?;
-    for first in &files[..gone] {
+    remove(folder, &files[..gone])
+}
+
+/// Removes files that ANCHOR says are gone.
+pub(crate) fn remove(folder: &Folder, files: &[u64]) -> Result<(), AuditError> {
+    for first in files {
         let path = folder.file(*first);
         match fs::remove_file(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}

@@ -136,16 +136,21 @@ pub fn verify(folder: &Path, key: Option<&SealKey>) -> Result<Report, AuditError
     if anchor == Found::Damaged {
         report.add(Problem::Anchor);
     }
-    let start = anchor.sound().unwrap_or_default();
+    let mut start = anchor.sound().unwrap_or_default();
     let mut walk = Walk { head: head.sound(), position: Position::at(start, key.cloned()), report };
-    for first in files.into_iter().filter(|first| *first > start.through) {
+    let last = files.last().copied();
+    for first in files {
+        if first <= start.through {
+            continue;
+        }
         let path = folder.file(first);
-        match File::open(&path).and_then(|file| walk.file(first, file)) {
+        match File::open(&path).and_then(|file| walk.file(first, Some(first) == last, file)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let anchor = folder.mark(MarkKind::Anchor, key)?.sound();
                 if let Some(anchor) = anchor.filter(|anchor| anchor.through >= first) {
                     // Retention has removed it meanwhile.
-                    walk.position = Position::at(anchor, key.cloned());
+                    start = anchor;
+                    walk.position = Position::at(start, key.cloned());
                 }
             }
             outcome => outcome.map_err(AuditError::io("reading", &path))?,
@@ -161,12 +166,12 @@ struct Walk {
 }
 
 impl Walk {
-    fn file(&mut self, first: u64, file: File) -> io::Result<()> {
+    fn file(&mut self, first: u64, is_last: bool, file: File) -> io::Result<()> {
         self.report.files += 1;
         let mut lines = Lines::from(file, 0)?;
         let (mut number, mut bytes) = (0, Vec::new());
         while let Some(line) = lines.next()? {
-            if !line.is_whole && number > 0 {
+            if !line.is_whole && is_last {
                 // It is being written, or a crash has cut it off.
                 break;
             }
@@ -182,7 +187,7 @@ impl Walk {
             self.report.records += u64::from(number > 1 && self.position.last != before.0);
             self.report_all(outcome, before.1);
         }
-        if number == 0 {
+        if number == 0 && !is_last {
             self.report.add(Problem::Unreadable { file: first, line: 1 });
         }
         Ok(())
