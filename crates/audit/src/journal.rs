@@ -180,7 +180,7 @@ impl Journal {
     /// old one not, a power cut would look like tampering.
     fn turn_over(&self, state: &mut State, now: i64) -> Result<(), AuditError> {
         self.seal(state, now)?;
-        state.writer.file.sync_data().map_err(AuditError::flush(&self.folder.file(state.first)))?;
+        state.writer.file.sync_data().map_err(AuditError::write(&self.folder.file(state.first)))?;
         let (file, length, position) = begin(&self.folder, &state.position)?;
         state.writer = Writer { file: Arc::new(file), length, is_torn: false };
         (state.first, state.position) = (state.position.last + 1, position);

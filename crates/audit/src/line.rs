@@ -20,6 +20,9 @@ use crate::time::{self, Stamp};
 pub(crate) const LINE_BYTES: usize = 64 << 10;
 const _: () = assert!(TEXTS * (FIELD_BYTES * 6 + 32) < LINE_BYTES - 256);
 
+/// No header is longer.
+pub(crate) const HEADER_BYTES: u64 = 256;
+
 /// How each record begins.
 const RECORD: &[u8] = br#"{"v":1,"seq":"#;
 
@@ -312,8 +315,9 @@ mod tests {
     #[test]
     fn headers_and_seals_come_back() {
         for before in [None, Some(Times { from: 5, until: 1_793_614_272_000_042 })] {
-            let header = Header::new(1001, 17, [0xab; 32], before);
+            let header = Header::new(u64::MAX, u64::MAX, [0xab; 32], before);
             let line = header.line();
+            assert!(line.len() as u64 <= HEADER_BYTES);
             assert_eq!(Line::parse(line.trim_end().as_bytes()), Some(Line::Header(header)));
         }
         let seal = Seal::new(18, 1001, [0xcd; 32]);

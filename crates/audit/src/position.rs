@@ -33,12 +33,12 @@ impl Position {
 
     /// The seal that belongs here.
     pub fn seal(&self) -> Seal {
-        Seal::new(self.sealed.seal + 1, self.last, self.chain.clone().finish())
+        Seal::new(self.sealed.seal.saturating_add(1), self.last, self.chain.clone().finish())
     }
 
     /// The header of the file that begins here.
     pub fn header(&self) -> Header {
-        Header::new(self.last + 1, self.sealed.seal, self.sealed.hash, self.times)
+        Header::new(self.last.saturating_add(1), self.sealed.seal, self.sealed.hash, self.times)
     }
 
     /// Goes past a record.
@@ -70,14 +70,14 @@ impl Position {
                 self.pass_record(seq, time, line);
                 if seq <= last {
                     Err(Problem::Order { file, line: number, seq })
-                } else if seq > last + 1 {
+                } else if seq > last.saturating_add(1) {
                     Err(Problem::Missing { from: last + 1, to: seq - 1 })
                 } else {
                     Ok(())
                 }
             }
             Some(Line::Seal(seal)) => {
-                let (from, is_right) = (self.sealed.through + 1, seal == self.seal());
+                let (from, is_right) = (self.sealed.through.saturating_add(1), seal == self.seal());
                 self.pass_seal(&seal);
                 if is_right {
                     Ok(())
@@ -104,7 +104,7 @@ impl Position {
         self.pass_header(&header, line);
         if header.file != file {
             Err(Problem::Chain { file })
-        } else if file > last + 1 {
+        } else if file > last.saturating_add(1) {
             Err(Problem::Missing { from: last + 1, to: file - 1 })
         } else if (header.seal, header.previous) != (sealed.seal, sealed.hash) || unsealed > 0 || file <= last
         {

@@ -7,6 +7,7 @@ use crate::chain::SealKey;
 use crate::error::AuditError;
 use crate::folder::{Folder, Found, Mark, MarkKind};
 use crate::journal::begin;
+use crate::line::HEADER_BYTES;
 use crate::lines::Lines;
 use crate::position::Position;
 use crate::record::{NewRecord, Outcome};
@@ -70,7 +71,8 @@ pub(crate) fn recover(folder: &Folder, key: Option<&SealKey>) -> Result<Recovere
         let path = folder.file(first);
         let file = folder.append_to(first).map_err(AuditError::io("opening", &path))?;
         let end = End::find(folder, first, head.sound(), key)?;
-        if end.position.is_none() && head.sound().is_some_and(|head| head.through < first) {
+        let is_begun = end.position.is_none() && end.length <= HEADER_BYTES;
+        if is_begun && head.sound().is_some_and(|head| head.through < first) {
             // A crash came while the file was begun: nobody has been told of anything in it.
             fs::remove_file(&path).map_err(AuditError::io("removing", &path))?;
             continue;

@@ -239,6 +239,36 @@ fn a_journal_that_is_opened_with_another_key_is_not_destroyed() {
 }
 
 #[test]
+fn a_last_file_without_header_stays_as_evidence() {
+    let house = house(None);
+    let file = house.path().join("00000000000000000501.jsonl");
+    fs::write(&file, "x\n".repeat(1000)).unwrap();
+    house.open();
+    assert_eq!(fs::metadata(&file).unwrap().len(), 2000);
+    let page = search(&house.path(), &Query::default(), &Window { records: 1, ..Window::default() }).unwrap();
+    assert_eq!(page.records[0].action, "journal.damaged");
+    assert_says(&house, &["line 1 of file 501 cannot be read"]);
+}
+
+#[test]
+fn absurd_numbers_are_told_of() {
+    let most = u64::MAX;
+    let record = format!("{{\"v\":1,\"seq\":{most},\"time\":\"2026-11-02T10:11:12.000042Z\"}}\n");
+    let seal = format!("{{\"v\":1,\"seal\":{most},\"through\":{most},\"hash\":\"{}\"}}\n", "00".repeat(32));
+    for line in [record, seal] {
+        check(1, |lines| lines.insert(20, line.clone()), &[]);
+        let house = house(None);
+        let header =
+            format!("{{\"v\":1,\"file\":{most},\"seal\":{most},\"previous\":\"{}\"}}\n", "00".repeat(32));
+        fs::write(house.path().join(format!("{most}.jsonl")), format!("{header}{line}")).unwrap();
+        edit(&house.files()[0], |lines| lines.push(line.clone()));
+        assert!(!house.verify().is_sound());
+        assert_eq!(house.open().append(&pull("")).unwrap(), 501);
+        assert!(!house.verify().is_sound());
+    }
+}
+
+#[test]
 fn problems_are_bounded() {
     let house = house(None);
     edit(&house.files()[0], |lines| lines.extend(std::iter::repeat_n("\n".to_owned(), 5000)));
