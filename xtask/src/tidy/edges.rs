@@ -17,6 +17,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("meta-sql", &["meta", "blob", "oci"]),
     // The core: no HTTP, no SQL, no format, no feature.
     ("access", &["oci"]),
+    // A file format of its own, in plain text: it names nothing of the house.
+    ("audit", &[]),
     ("jobs", &["meta"]),
     ("registry", &["transfer", "access", "blob", "meta", "oci"]),
     // The features.
@@ -31,12 +33,13 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     // The edges never name one another. A blob's bytes pass from the store to the wire as `blob` gives them.
     ("http-kit", &["access", "oci"]),
     ("http-oci", &["http-kit", "registry", "access", "blob", "transfer", "oci"]),
-    ("http-admin", &["http-kit", "identity", "registry", "access", "meta", "transfer", "oci"]),
+    ("http-admin", &["http-kit", "identity", "registry", "access", "audit", "meta", "transfer", "oci"]),
     // The ends. The command line never opens the database.
     (
         "server",
         &[
             "access",
+            "audit",
             "blob",
             "blob-fs",
             "client",
