@@ -45,6 +45,38 @@ pub enum Unauthenticated {
     Unavailable,
 }
 
+/// What was found out about who sends a request.
+#[derive(Debug)]
+pub struct Caller {
+    /// Who it is.
+    pub subject: Result<Arc<Subject>, Unauthenticated>,
+    /// Whether a name and a secret were verified for this very request, and not remembered.
+    pub signed_in: bool,
+    /// Who they said they were, where that was not accepted.
+    pub claimed: Option<String>,
+}
+
+impl Caller {
+    /// Asks the gate who sends a request. What cannot be read of it at all was never presented.
+    pub async fn of(gate: &dyn Gate, presented: Result<Presented<'_>, Unauthenticated>) -> Self {
+        let presented = match presented {
+            Ok(presented) => presented,
+            Err(error) => return Self { subject: Err(error), signed_in: false, claimed: None },
+        };
+        if let Some(subject) = gate.recall(&presented) {
+            return Self { subject: Ok(subject), signed_in: false, claimed: None };
+        }
+        match gate.authenticate(presented).await {
+            Ok(subject) => {
+                // An access token is the fruit of a sign-in, and none itself.
+                let signed_in = !subject.has_token_scope();
+                Self { subject: Ok(subject), signed_in, claimed: None }
+            }
+            Err(error) => Self { subject: Err(error), signed_in: false, claimed: gate.claimed(&presented) },
+        }
+    }
+}
+
 /// Finds out who asks, and knows the projects.
 pub trait Gate: Send + Sync {
     /// Who it is, where that is known without any work: the hot path.
@@ -55,6 +87,11 @@ pub trait Gate: Send + Sync {
         &'a self,
         presented: Presented<'a>,
     ) -> Answer<'a, Result<Arc<Subject>, Unauthenticated>>;
+
+    /// Who somebody said they were, whether it is true or not: for the record of a refusal.
+    fn claimed(&self, _presented: &Presented<'_>) -> Option<String> {
+        None
+    }
 
     /// The projects as they are now.
     fn projects(&self) -> Arc<Projects>;

@@ -15,7 +15,7 @@ mod subject;
 
 pub use action::{Action, ActionSet, UnknownAction};
 pub use decide::{Target, allowed, allowed_actions, authorise, authorise_listing};
-pub use gate::{Answer, Gate, OpenGate, PrepareError, Presented, Unauthenticated};
+pub use gate::{Answer, Caller, Gate, OpenGate, PrepareError, Presented, Unauthenticated};
 pub use grant::{Actor, Context, Denied, Grant, Listing, Visibility};
 pub use project::{FirstPush, ProjectRules, Projects, Settings};
 pub use role::{ROLES, RoleDefinition, built_in};

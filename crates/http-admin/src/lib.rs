@@ -6,8 +6,10 @@
 
 mod accounts;
 mod call;
+mod journal;
 mod lines;
 mod maintenance;
+mod observe;
 mod problem;
 mod projects;
 mod reply;
@@ -16,7 +18,7 @@ mod token;
 
 use std::sync::Arc;
 
-use access::{Context, Gate, Presented, Unauthenticated};
+use access::{Caller, Context, Gate, Presented, Subject, Unauthenticated};
 use futures_util::future::BoxFuture;
 use http::header::{AUTHORIZATION, CONTENT_ENCODING, HeaderValue, USER_AGENT};
 use http::{HeaderMap, Request, Response, StatusCode};
@@ -28,7 +30,10 @@ use registry::Registry;
 
 use crate::call::Call;
 use crate::problem::Problem;
+use crate::route::Params;
 
+pub use journal::JournalPlace;
+pub use observe::{Observation, Observe, Unobserved};
 pub use route::{Permission, ROUTES, Route};
 pub use token::TokenEdge;
 
@@ -48,6 +53,8 @@ pub struct AdminEdge {
     /// Everybody; none where the registry has no users.
     identity: Option<Arc<Identity>>,
     proxies: TrustedProxies,
+    observer: Arc<dyn Observe>,
+    journal: Option<JournalPlace>,
     /// Whether others use the store at the same time.
     shared: bool,
 }
@@ -60,7 +67,27 @@ impl AdminEdge {
         identity: Option<Arc<Identity>>,
         proxies: TrustedProxies,
     ) -> Self {
-        Self { registry, gate, identity, proxies, shared: true }
+        Self {
+            registry,
+            gate,
+            identity,
+            proxies,
+            observer: Arc::new(Unobserved),
+            journal: None,
+            shared: true,
+        }
+    }
+
+    /// The same, which tells an observer of each request.
+    #[must_use]
+    pub fn observed(self, observer: Arc<dyn Observe>) -> Self {
+        Self { observer, ..self }
+    }
+
+    /// The same, which answers for an audit journal.
+    #[must_use]
+    pub fn with_journal(self, journal: JournalPlace) -> Self {
+        Self { journal: Some(journal), ..self }
     }
 
     /// The same for a registry that this process has opened for one command.
@@ -79,12 +106,37 @@ impl AdminEdge {
             request: Some(id.as_str().to_owned()),
         });
         let local = matches!(conn.peer, PeerAddr::Unix { .. }) && forwarded.client.is_none();
-        let work = head.uri.path().strip_prefix(ROOT).is_some_and(maintains);
-        let outcome = Arc::clone(&self).handle(&head, body, Arc::clone(&context), local).await;
+        let path = head.uri.path().strip_prefix(ROOT);
+        let found = path.ok_or_else(|| Problem::unknown("the administration API is below /api/v1"));
+        let found = found.and_then(|path| route::find(head.method.as_str(), path));
+        let presented = presented(&head.headers, &context, local);
+        let Caller { subject, signed_in, claimed } = Caller::of(&*self.gate, presented).await;
+        let (route, params) = match &found {
+            Ok((route, params)) => (Some(*route), params.clone()),
+            Err(_) => (None, Params::default()),
+        };
+        let outcome = match (&subject, found) {
+            (Ok(subject), Ok((route, params))) => {
+                let asker = Asker { subject: Arc::clone(subject), context: Arc::clone(&context) };
+                Arc::clone(&self).handle(&head, body, asker, route, params).await
+            }
+            (_, Err(problem)) => Err(problem),
+            (Err(error), _) => Err(error.clone().into()),
+        };
         let mut response = outcome.unwrap_or_else(|problem| {
             let (status, message) = (problem.status.as_u16(), problem.message());
             tracing::info!(request = id.as_str(), client = ?context.address, status, "{message}");
-            problem.response(if work { reply::LINES } else { reply::JSON })
+            problem.response(if path.is_some_and(maintains) { reply::LINES } else { reply::JSON })
+        });
+        self.observer.observe(&Observation {
+            route,
+            status: response.status(),
+            subject: subject.as_deref().ok(),
+            context: &context,
+            project: params.project.as_ref(),
+            signed_in,
+            claimed: claimed.as_deref(),
+            detail: head.uri.path(),
         });
         if let Some(id) = id.to_header() {
             response.headers_mut().insert(X_REQUEST_ID, id);
@@ -96,19 +148,11 @@ impl AdminEdge {
         self: Arc<Self>,
         head: &http::request::Parts,
         body: RequestBody,
-        context: Arc<Context>,
-        local: bool,
+        asker: Asker,
+        route: &'static Route,
+        params: Params,
     ) -> Result<Response<Body>, Problem> {
-        let path = head.uri.path().strip_prefix(ROOT);
-        let path = path.ok_or_else(|| Problem::unknown("the administration API is below /api/v1"))?;
-        let (route, params) = route::find(head.method.as_str(), path)?;
-        let authorization = head.headers.get(AUTHORIZATION).map(HeaderValue::to_str).transpose();
-        let authorization = authorization.map_err(|_| Unauthenticated::Malformed)?;
-        let presented = Presented { authorization, address: context.address, local };
-        let subject = match self.gate.recall(&presented) {
-            Some(subject) => subject,
-            None => self.gate.authenticate(presented).await?,
-        };
+        let Asker { subject, context } = asker;
         let grant = Call::admit(&self, &subject, &context, route, &params)?;
         if head.headers.contains_key(CONTENT_ENCODING) {
             let message = "a compressed request is not taken: send it as it is";
@@ -125,6 +169,22 @@ impl AdminEdge {
         let call = Call { edge: self, subject, context, params, query, body, grant };
         Ok((route.handler)(&call).await?.0)
     }
+}
+
+/// Who asks, and from where.
+struct Asker {
+    subject: Arc<Subject>,
+    context: Arc<Context>,
+}
+
+fn presented<'a>(
+    headers: &'a HeaderMap,
+    context: &Context,
+    local: bool,
+) -> Result<Presented<'a>, Unauthenticated> {
+    let header = headers.get(AUTHORIZATION).map(HeaderValue::to_str).transpose();
+    let authorization = header.map_err(|_| Unauthenticated::Malformed)?;
+    Ok(Presented { authorization, address: context.address, local })
 }
 
 /// Whether the answers at a path are lines, which tell of work.

@@ -13,7 +13,7 @@ use percent_encoding::percent_decode_str;
 use crate::call::Call;
 use crate::problem::Problem;
 use crate::reply::Reply;
-use crate::{accounts, maintenance, projects};
+use crate::{accounts, journal, maintenance, projects};
 
 /// What a caller must be allowed to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +70,10 @@ routes! {
     "POST" "/gc", ADMINISTER, maintenance::gc, "Removes what no manifest needs any more";
     "POST" "/check", ADMINISTER, maintenance::check, "Compares storage with metadata";
     "POST" "/rebuild", ADMINISTER, maintenance::rebuild, "Rebuilds lost metadata from storage";
+
+    "GET" "/audit", System(Action::ReadAudit), journal::search, "Searches the audit journal";
+    "POST" "/audit/verify", System(Action::ReadAudit), journal::verify, "Looks whether the audit journal was tampered with";
+    "GET" "/projects/{project}/-/audit", Project(Action::ReadAudit), journal::search, "Searches the audit journal of a project";
 
     "GET" "/me", SignedIn, accounts::whoami, "Shows who you are and what you may do";
     "PUT" "/password", Anyone, accounts::change_password, "Changes your own password";

@@ -3,14 +3,15 @@
 
 use std::sync::Arc;
 
-use access::Unauthenticated;
+use access::{Context, Gate, Presented, Unauthenticated};
 use futures_util::future::BoxFuture;
 use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use http::{Method, Request, Response, StatusCode};
-use http_kit::{Body, ConnInfo, Forwarded, Handler, Query, RequestBody, TrustedProxies};
+use http_kit::{Body, ConnInfo, Forwarded, Handler, Query, RequestBody, RequestId, TrustedProxies};
 use identity::{Claimant, Identity, IdentityError, Issued, Secret, TokenRequest};
 use serde_json::json;
 
+use crate::observe::{Observation, Observe};
 use crate::reply::JSON;
 
 /// The longest form, in bytes.
@@ -20,6 +21,7 @@ const FORM_MAX: u64 = 64 << 10;
 pub struct TokenEdge {
     identity: Arc<Identity>,
     proxies: TrustedProxies,
+    observer: Arc<dyn Observe>,
 }
 
 /// What OAuth 2 calls an error (RFC 6749, 5.2), with the Docker registry's form beside it.
@@ -32,8 +34,8 @@ struct Failure {
 
 impl TokenEdge {
     /// The token service of these users.
-    pub fn new(identity: Arc<Identity>, proxies: TrustedProxies) -> Self {
-        Self { identity, proxies }
+    pub fn new(identity: Arc<Identity>, proxies: TrustedProxies, observer: Arc<dyn Observe>) -> Self {
+        Self { identity, proxies, observer }
     }
 
     /// Whether a path is one of its own.
@@ -43,16 +45,45 @@ impl TokenEdge {
 
     async fn answer(&self, conn: &ConnInfo, request: Request<RequestBody>) -> Response<Body> {
         let method = request.method().clone();
-        let outcome = match (request.uri().path(), &method) {
-            ("/token", &Method::GET) => self.get(conn, &request).await,
-            ("/token", &Method::POST) => self.post(conn, request).await,
-            ("/.well-known/jwks.json", &Method::GET | &Method::HEAD) => return self.jwks(),
+        if request.uri().path() != "/token" {
+            return match method {
+                Method::GET | Method::HEAD => self.jwks(),
+                _ => Failure::new(StatusCode::METHOD_NOT_ALLOWED, "invalid_request", "use GET").response(),
+            };
+        }
+        let id = RequestId::of(request.headers());
+        let context = Context {
+            address: Forwarded::of(conn, request.headers(), &self.proxies).client,
+            agent: crate::agent(request.headers()),
+            request: Some(id.as_str().to_owned()),
+        };
+        let mut claimed = None;
+        let outcome = match method {
+            Method::GET => self.get(&context, &request, &mut claimed).await,
+            Method::POST => self.post(&context, request, &mut claimed).await,
             _ => Err(Failure::new(StatusCode::METHOD_NOT_ALLOWED, "invalid_request", "use GET or POST")),
         };
+        let subject = outcome.as_ref().ok().map(|issued| &issued.subject);
+        let scope = outcome.as_ref().map_or("", |issued| &*issued.scope);
+        let status = outcome.as_ref().map_or_else(|failure| failure.status, |_| StatusCode::OK);
+        self.observer.observe(&Observation {
+            route: None,
+            status,
+            subject,
+            context: &context,
+            project: None,
+            signed_in: subject.is_some_and(|subject| !subject.is_anonymous()),
+            claimed: claimed.as_deref(),
+            detail: scope,
+        });
         match outcome {
             Ok(issued) => document(StatusCode::OK, &json!(issued), "no-store"),
             Err(failure) => failure.response(),
         }
+    }
+
+    fn claimed(&self, header: &str) -> Option<String> {
+        self.identity.claimed(&Presented { authorization: Some(header), ..Presented::default() })
     }
 
     fn jwks(&self) -> Response<Body> {
@@ -60,21 +91,31 @@ impl TokenEdge {
     }
 
     /// Docker's own form: everything is in the query.
-    async fn get(&self, conn: &ConnInfo, request: &Request<RequestBody>) -> Result<Issued, Failure> {
+    async fn get(
+        &self,
+        context: &Context,
+        request: &Request<RequestBody>,
+        claimed: &mut Option<String>,
+    ) -> Result<Issued, Failure> {
         let query = Query::form(request.uri().query().unwrap_or_default());
         let scopes = query.all("scope").flat_map(|scopes| split(&scopes)).collect();
         let offline = query.first("offline_token").is_some_and(|offline| offline == "true");
         let wanted = TokenRequest { scopes, offline };
         let header = authorization(request.headers())?;
+        *claimed = header.and_then(|header| self.claimed(header));
         let claimant = header.map_or(Claimant::Nobody, Claimant::Header);
-        let client = Forwarded::of(conn, request.headers(), &self.proxies).client;
-        Ok(self.identity.issue(claimant, &wanted, client).await?)
+        Ok(self.identity.issue(claimant, &wanted, context.address).await?)
     }
 
     /// OAuth's: the credentials are in the form, or in the header.
-    async fn post(&self, conn: &ConnInfo, request: Request<RequestBody>) -> Result<Issued, Failure> {
+    async fn post(
+        &self,
+        context: &Context,
+        request: Request<RequestBody>,
+        claimed: &mut Option<String>,
+    ) -> Result<Issued, Failure> {
         let (head, body) = request.into_parts();
-        let client = Forwarded::of(conn, &head.headers, &self.proxies).client;
+        let client = context.address;
         let invalid = |message: &str| Failure::new(StatusCode::BAD_REQUEST, "invalid_request", message);
         let body = body.read_all(FORM_MAX).await.map_err(|error| invalid(&error.to_string()))?;
         let form = Query::form(std::str::from_utf8(&body).map_err(|_| invalid("the form is not text"))?);
@@ -98,6 +139,7 @@ impl TokenEdge {
             Some("client_credentials") => {
                 let header =
                     authorization(&head.headers)?.ok_or_else(|| invalid("there is no Authorization"))?;
+                *claimed = self.claimed(header);
                 self.identity.issue(Claimant::Header(header), &wanted, client).await?
             }
             _ => {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use access::{
-    Action, Context, Denied, Gate, Grant, Listing, Presented, Projects, Subject, Target, Unauthenticated,
-    allowed, authorise, authorise_listing,
+    Action, Caller, Context, Denied, Gate, Grant, Listing, Presented, Projects, Subject, Target,
+    Unauthenticated, allowed, authorise, authorise_listing,
 };
 use futures_util::future::BoxFuture;
 use http::header::{ACCEPT_ENCODING, ALLOW, AUTHORIZATION, HeaderValue, USER_AGENT, VIA};
@@ -52,6 +52,10 @@ pub struct Observation<'a> {
     pub reference: Option<&'a Reference>,
     /// The digest of what was answered or taken.
     pub digest: Option<&'a str>,
+    /// Whether a name and a secret were verified for this very request.
+    pub signed_in: bool,
+    /// Who they said they were, where that was not accepted.
+    pub claimed: Option<&'a str>,
 }
 
 /// Is told of each request before its answer goes out: metrics, audit.
@@ -184,9 +188,10 @@ impl Arrived<'_> {
         self.head.method == Method::HEAD
     }
 
-    fn authorization(&self) -> Result<Option<&str>, Unauthenticated> {
+    fn presented(&self) -> Result<Presented<'_>, Unauthenticated> {
         let header = self.head.headers.get(AUTHORIZATION).map(HeaderValue::to_str).transpose();
-        header.map_err(|_| Unauthenticated::Malformed)
+        let authorization = header.map_err(|_| Unauthenticated::Malformed)?;
+        Ok(Presented { authorization, address: self.context.address, local: self.local })
     }
 
     fn origin(&self) -> Option<String> {
@@ -261,7 +266,7 @@ impl OciEdge {
         let name = operation.map_or("none", Operation::name);
         let repository = endpoint.as_ref().ok().and_then(Endpoint::repository).cloned();
         let reference = endpoint.as_ref().ok().and_then(Endpoint::reference);
-        let subject = self.authenticate(&arrived).await;
+        let Caller { subject, signed_in, claimed } = Caller::of(&*self.gate, arrived.presented()).await;
         let outcome = match (&subject, endpoint) {
             (Ok(subject), Ok(endpoint)) => self.dispatch(&arrived, subject, endpoint, body).await,
             (Ok(_), Err(error)) => Err(misrouted(error)),
@@ -280,6 +285,8 @@ impl OciEdge {
             repository: repository.as_ref(),
             reference: reference.as_ref(),
             digest,
+            signed_in,
+            claimed: claimed.as_deref(),
         };
         self.observer.observe(&observation);
         tracing::debug!(
@@ -295,15 +302,6 @@ impl OciEdge {
             response.headers_mut().insert(X_REQUEST_ID, id);
         }
         response
-    }
-
-    async fn authenticate(&self, arrived: &Arrived<'_>) -> Result<Arc<Subject>, Unauthenticated> {
-        let authorization = arrived.authorization()?;
-        let presented = Presented { authorization, address: arrived.context.address, local: arrived.local };
-        match self.gate.recall(&presented) {
-            Some(subject) => Ok(subject),
-            None => self.gate.authenticate(presented).await,
-        }
     }
 
     async fn dispatch(

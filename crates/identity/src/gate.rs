@@ -292,6 +292,13 @@ impl Gate for Identity {
         })
     }
 
+    fn claimed(&self, presented: &Presented<'_>) -> Option<String> {
+        match Authorization::parse(presented.authorization?)? {
+            Authorization::Basic { name, .. } => Some(name),
+            Authorization::Bearer(_) => None,
+        }
+    }
+
     fn projects(&self) -> Arc<Projects> {
         Arc::clone(&self.directory.known().projects)
     }

@@ -70,6 +70,9 @@ pub struct Issued {
     /// The refresh token, where one was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refresh_token: Option<String>,
+    /// Who it was given to.
+    #[serde(skip)]
+    pub subject: Subject,
 }
 
 impl Identity {
@@ -103,6 +106,7 @@ impl Identity {
             issued_at: time::text(now),
             scope,
             refresh_token,
+            subject,
         })
     }
 

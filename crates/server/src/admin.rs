@@ -17,6 +17,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::UnixStream;
 
+use crate::audit;
 use crate::config::Config;
 use crate::store::{Store, socket};
 use crate::users;
@@ -97,7 +98,11 @@ async fn by_store(config: &Config, request: &AdminRequest) -> Result<(StatusCode
         None => Arc::new(OpenGate::default()),
     };
     let registry = Arc::clone(&store.registry);
-    let edge = Arc::new(AdminEdge::new(registry, gate, identity, TrustedProxies::new(Vec::new())).alone());
+    let edge = AdminEdge::new(registry, gate, identity, TrustedProxies::new(Vec::new())).alone();
+    let edge = Arc::new(match audit::place(config)? {
+        Some(place) => edge.with_journal(place),
+        None => edge,
+    });
     // SAFETY: getuid has no preconditions and cannot fail.
     let uid = unsafe { libc::getuid() };
     let conn = Arc::new(ConnInfo::new(PeerAddr::Unix { uid }, false));

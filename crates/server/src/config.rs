@@ -29,6 +29,8 @@ pub struct Config {
     pub tls: TlsConfig,
     /// Users, and what they may do.
     pub auth: AuthConfig,
+    /// The audit journal.
+    pub audit: AuditConfig,
     /// What is logged.
     pub log: LogConfig,
     /// HTTP connections.
@@ -82,6 +84,20 @@ pub enum AuthMode {
     On,
     /// No: everybody who reaches it may pull, push and delete.
     Off,
+}
+
+/// The audit journal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AuditConfig {
+    /// Whether there is one.
+    pub enabled: bool,
+    /// How long records are kept.
+    pub keep: Span,
+    /// How many bytes of records are kept.
+    pub keep_bytes: u64,
+    /// A file with the key of the seals: 64 hexadecimal digits. Empty: the seals have no key.
+    pub key_file: PathBuf,
 }
 
 /// Logging, to standard error.
@@ -197,6 +213,7 @@ impl Default for Config {
             allow_unauthenticated_network: false,
             tls: TlsConfig::default(),
             auth: AuthConfig::default(),
+            audit: AuditConfig::default(),
             log: LogConfig::default(),
             http: HttpConfig::default(),
             limits: LimitsConfig::default(),
@@ -217,6 +234,17 @@ impl Default for AuthConfig {
             robot_days: limits.robot_days.unwrap_or(0),
             tokens_per_user: limits.tokens_per_user,
             robots_per_project: limits.robots_per_project,
+        }
+    }
+}
+
+impl Default for AuditConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            keep: Duration::from_secs(365 * 86_400).into(),
+            keep_bytes: 4 << 30,
+            key_file: PathBuf::new(),
         }
     }
 }

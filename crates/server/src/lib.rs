@@ -1,6 +1,7 @@
 //! The composition root: the one crate that knows every adapter, and decides what wraps what.
 
 mod admin;
+mod audit;
 mod bounds;
 mod config;
 mod maintenance;

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::Duration;
 
-use http_oci::{Observation, Observe, Operation};
+use http_oci::{Observation, Operation};
 use meta::Totals;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -44,6 +44,7 @@ pub(crate) struct Metrics {
     logical_bytes: Gauge<i64, AtomicI64>,
     blobs: Gauge<i64, AtomicI64>,
     stored_bytes: Gauge<i64, AtomicI64>,
+    lost_records: Gauge<i64, AtomicI64>,
 }
 
 fn histogram() -> Histogram {
@@ -65,6 +66,7 @@ impl Metrics {
             logical_bytes: Gauge::default(),
             blobs: Gauge::default(),
             stored_bytes: Gauge::default(),
+            lost_records: Gauge::default(),
         };
         metrics.register();
         metrics
@@ -97,6 +99,11 @@ impl Metrics {
             self.logical_bytes.clone(),
         );
         r.register("blobs", "Blobs stored", self.blobs.clone());
+        r.register(
+            "audit_lost_records",
+            "Records that could not be written into the audit journal since the start",
+            self.lost_records.clone(),
+        );
         r.register_with_unit(
             "stored_size",
             "Bytes of the blobs stored, after deduplication",
@@ -124,6 +131,10 @@ impl Metrics {
         set(&self.stored_bytes, totals.stored_bytes);
     }
 
+    pub(crate) fn set_lost_records(&self, lost: u64) {
+        self.lost_records.set(i64::try_from(lost).unwrap_or(i64::MAX));
+    }
+
     pub(crate) fn count_job(&self, job: &'static str, succeeded: bool) {
         let outcome = if succeeded { "succeeded" } else { "failed" };
         self.jobs.get_or_create(&JobLabels { job, outcome }).inc();
@@ -135,8 +146,9 @@ impl Metrics {
     }
 }
 
-impl Observe for Metrics {
-    fn observe(&self, observation: &Observation<'_>) {
+impl Metrics {
+    /// Counts a request.
+    pub(crate) fn observe(&self, observation: &Observation<'_>) {
         let endpoint = observation.operation.map_or("none", Operation::name);
         let (status, took) = (observation.status.as_u16(), observation.took);
         self.requests.get_or_create(&RequestLabels { endpoint, status }).inc();
@@ -165,6 +177,8 @@ mod tests {
             repository: None,
             reference: None,
             digest: None,
+            signed_in: false,
+            claimed: None,
         });
         metrics.set_totals(&Totals { blobs: 7, ..Totals::default() });
         metrics.count_job("gc", true);

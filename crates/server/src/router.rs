@@ -9,7 +9,7 @@ use http_admin::TokenEdge;
 use http_kit::{Body, ConnInfo, Handler, RequestBody};
 use meta::MetaStore;
 
-use crate::metrics::Metrics;
+use crate::audit::Observers;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -37,7 +37,7 @@ pub(crate) struct Local {
 /// Health and metrics.
 pub(crate) struct Operation {
     pub(crate) meta: Arc<dyn MetaStore>,
-    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) observers: Arc<Observers>,
 }
 
 fn is_below(path: &str, root: &str) -> bool {
@@ -111,10 +111,13 @@ impl Operation {
 
     async fn metrics(&self) -> Response<Body> {
         match self.meta.totals().await {
-            Ok(totals) => self.metrics.set_totals(&totals),
+            Ok(totals) => self.observers.metrics.set_totals(&totals),
             Err(error) => tracing::error!(%error, "the totals in /metrics are old"),
         }
-        match self.metrics.encode() {
+        if let Some(auditor) = &self.observers.auditor {
+            self.observers.metrics.set_lost_records(auditor.lost());
+        }
+        match self.observers.metrics.encode() {
             Ok(encoded) => text(StatusCode::OK, OPENMETRICS, encoded),
             Err(error) => {
                 tracing::error!(%error, "the metrics cannot be written");

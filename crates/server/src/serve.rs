@@ -14,6 +14,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
+use crate::audit::{self, Auditor, Observers};
 use crate::config::{Config, LogConfig, LogFormat};
 use crate::maintenance;
 use crate::memory;
@@ -39,9 +40,13 @@ pub async fn serve(config: Config) -> Result<()> {
     let identity = users::open(&config, &store).await?;
     let metrics = Arc::new(Metrics::new());
     let tls = load_tls(&config)?;
-    let listeners = listeners(&config, &store, &metrics, identity.as_ref(), tls.as_ref()).await?;
+    let auditor = Auditor::open(&config)?;
+    let observers = Arc::new(Observers { metrics: Arc::clone(&metrics), auditor: auditor.clone() });
+    let listeners = listeners(&config, &store, &observers, identity.as_ref(), tls.as_ref()).await?;
     let (stopping, stopped) = watch::channel(false);
     let jobs = tokio::spawn(maintenance::runner(&config, &store, &metrics, identity.as_ref())?.run(stopped));
+    let (leaving, left) = watch::channel(false);
+    let journal = auditor.map(|auditor| tokio::spawn(auditor.run(Arc::clone(&store.meta), left)));
     announce(&listeners, &config, identity.is_some());
     let cut = http_kit::serve(listeners, config.http_limits(), signals(tls)?).await;
     if cut > 0 {
@@ -54,6 +59,10 @@ pub async fn serve(config: Config) -> Result<()> {
         identity.tend().await.context("the last uses of tokens were not written")?;
     }
     store.registry.write_segments().await.context("the last changes were not copied into a segment")?;
+    leaving.send_replace(true);
+    if let Some(journal) = journal {
+        journal.await.context("the audit journal ended by a mistake")?;
+    }
     tracing::info!("stopped");
     Ok(())
 }
@@ -81,7 +90,7 @@ fn load_tls(config: &Config) -> Result<Option<Arc<Tls>>> {
 async fn listeners(
     config: &Config,
     store: &Store,
-    metrics: &Arc<Metrics>,
+    observers: &Arc<Observers>,
     identity: Option<&Arc<Identity>>,
     tls: Option<&Arc<Tls>>,
 ) -> Result<Vec<Listener>> {
@@ -90,14 +99,20 @@ async fn listeners(
         None => Arc::new(OpenGate::default()),
     };
     let registry = &store.registry;
-    let observer = Arc::clone(metrics);
+    let observer = Arc::clone(observers);
     let oci = OciEdge::new(Arc::clone(registry), Arc::clone(&gate), proxies(config)?, observer);
-    let operation = Arc::new(Operation { meta: Arc::clone(&store.meta), metrics: Arc::clone(metrics) });
-    let admin = AdminEdge::new(Arc::clone(registry), gate, identity.cloned(), proxies(config)?);
+    let operation = Arc::new(Operation { meta: Arc::clone(&store.meta), observers: Arc::clone(observers) });
+    let admin = AdminEdge::new(Arc::clone(registry), gate, identity.cloned(), proxies(config)?)
+        .observed(Arc::clone(observers) as Arc<dyn http_admin::Observe>);
+    let admin = match audit::place(config)? {
+        Some(place) => admin.with_journal(place),
+        None => admin,
+    };
     let admin: Arc<dyn Handler> = Arc::new(admin);
     let accounts = match identity {
         Some(identity) => {
-            let token = Arc::new(TokenEdge::new(Arc::clone(identity), proxies(config)?));
+            let token =
+                Arc::new(TokenEdge::new(Arc::clone(identity), proxies(config)?, Arc::clone(observers) as _));
             Some(Accounts { admin: Arc::clone(&admin), token })
         }
         None => None,

@@ -7,6 +7,7 @@
 //!   wharf.sock      for administration, mode 0600
 //!   meta.db         metadata (SQLite, with its -wal and -shm files)
 //!   blobs/ uploads/ segments/      see the crate `blob`
+//!   audit/                         the audit journal, see the crate `audit`
 //! ```
 
 use std::ffi::CString;

@@ -1,0 +1,208 @@
+//! The audit journal: searched, exported and verified.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use access::{Action, Target};
+use audit::{Outcome, Page, Query, Record, SealKey, Window};
+use chrono::{DateTime, Utc};
+use futures_util::stream::try_unfold;
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{Response, StatusCode};
+use http_kit::{Body, Query as Pairs};
+use serde_json::json;
+
+use crate::call::Call;
+use crate::problem::Problem;
+use crate::reply::{LINES, Reply};
+
+/// Where the journal is, and the key of its seals.
+#[derive(Clone)]
+pub struct JournalPlace {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// The key, where it has one.
+    pub key: Option<Arc<SealKey>>,
+}
+
+/// The most records on a page.
+const PAGE: usize = 1_000;
+
+/// The media type of syslog lines.
+const SYSLOG: &str = "text/plain; charset=utf-8";
+
+/// What is asked for.
+struct Wanted {
+    query: Query,
+    window: Window,
+    format: Format,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Page,
+    JsonLines,
+    Syslog,
+}
+
+pub(crate) async fn search(call: &Call) -> Result<Reply, Problem> {
+    let place = place(call)?;
+    let mut wanted = wanted(&call.query)?;
+    if let Target::Project(project) = call.grant()?.target() {
+        let within = wanted.query.project.as_ref().filter(|asked| {
+            asked.strip_prefix(project.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        });
+        wanted.query.project = Some(within.cloned().unwrap_or_else(|| project.to_string()));
+    }
+    if wanted.format != Format::Page {
+        return Ok(export(place, wanted));
+    }
+    let Page { records, next, damaged } = look(place, wanted.query, wanted.window).await?;
+    Reply::json(&json!({"items": records, "next": next, "damaged": damaged}))
+}
+
+pub(crate) async fn verify(call: &Call) -> Result<Reply, Problem> {
+    let place = place(call)?;
+    debug_assert_eq!(call.grant()?.action(), Action::ReadAudit);
+    let work = tokio::task::spawn_blocking(move || audit::verify(&place.folder, place.key.as_deref()));
+    let report = work.await.map_err(|error| failed(&error))?.map_err(|error| failed(&error))?;
+    Reply::json(&json!({
+        "sound": report.is_sound(),
+        "files": report.files,
+        "records": report.records,
+        "sealed_through": report.sealed_through,
+        "unsealed": report.unsealed,
+        "problems": report.problems.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "more_problems": report.more_problems,
+    }))
+}
+
+fn place(call: &Call) -> Result<JournalPlace, Problem> {
+    call.edge.journal.clone().ok_or_else(|| {
+        Problem::new(StatusCode::CONFLICT, "there is no audit journal: it is off in the configuration")
+    })
+}
+
+async fn look(place: JournalPlace, query: Query, window: Window) -> Result<Page, Problem> {
+    let work = tokio::task::spawn_blocking(move || audit::search(&place.folder, &query, &window));
+    work.await.map_err(|error| failed(&error))?.map_err(|error| failed(&error))
+}
+
+/// All that matches, as it is found: memory does not grow with it.
+fn export(place: JournalPlace, wanted: Wanted) -> Reply {
+    let Wanted { query, window, format } = wanted;
+    let hostname = hostname();
+    let lines = try_unfold(Some(window), move |state| {
+        let (place, query, hostname) = (place.clone(), query.clone(), hostname.clone());
+        async move {
+            let Some(window) = state else { return Ok::<_, std::io::Error>(None) };
+            let work = tokio::task::spawn_blocking(move || audit::search(&place.folder, &query, &window));
+            let page = work.await.map_err(std::io::Error::other)?.map_err(std::io::Error::other)?;
+            let line = |record: &Record| match format {
+                Format::Syslog => audit::syslog(record, &hostname),
+                Format::Page | Format::JsonLines => audit::json_line(record),
+            };
+            let text: String = page.records.iter().map(|record| line(record) + "\n").collect();
+            Ok(Some((text.into(), page.next.map(|next| Window { after: Some(next), ..window }))))
+        }
+    });
+    let mut response = Response::new(Body::stream(lines, None));
+    let media_type = if format == Format::Syslog { SYSLOG } else { LINES };
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    Reply(response)
+}
+
+fn hostname() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    if name.trim().is_empty() { "-".into() } else { name.trim().to_owned() }
+}
+
+fn failed(error: &dyn std::fmt::Display) -> Problem {
+    tracing::error!(%error, "the audit journal could not be read");
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, format!("the audit journal could not be read: {error}"))
+}
+
+fn wanted(query: &str) -> Result<Wanted, Problem> {
+    let mut wanted = Wanted {
+        query: Query::default(),
+        window: Window { records: 100, ..Window::default() },
+        format: Format::Page,
+    };
+    for (name, value) in Pairs::form(query).pairs() {
+        let value = value.into_owned();
+        let number = || value.parse().map_err(|_| Problem::invalid(&format!("`{name}` is a number")));
+        match name {
+            "from" => wanted.query.from = Some(moment(&value)?),
+            "until" => wanted.query.until = Some(moment(&value)?),
+            "actor" => wanted.query.actor = Some(value),
+            "action" => wanted.query.action = Some(value),
+            "outcome" => wanted.query.outcome = Some(outcome(&value)?),
+            "project" => wanted.query.project = Some(value),
+            "repository" => wanted.query.repository = Some(value),
+            "digest" => wanted.query.digest = Some(value),
+            "address" => wanted.query.address = Some(value),
+            "request" => wanted.query.request = Some(value),
+            "text" => wanted.query.text = Some(value),
+            "after" => wanted.window.after = Some(number()?),
+            "limit" => wanted.window.records = usize::try_from(number()?).unwrap_or(PAGE).clamp(1, PAGE),
+            "order" => wanted.window.newest_first = order(&value)?,
+            "format" => wanted.format = format(&value)?,
+            _ => return Err(Problem::invalid(&format!("there is no parameter `{name}`: see docs/audit.md"))),
+        }
+    }
+    if wanted.format != Format::Page {
+        wanted.window.records = PAGE;
+    }
+    Ok(wanted)
+}
+
+fn moment(text: &str) -> Result<i64, Problem> {
+    let time = text.parse::<DateTime<Utc>>();
+    time.map(|time| time.timestamp_micros())
+        .map_err(|_| Problem::invalid(&"a moment is written as 2027-01-31T12:00:00Z"))
+}
+
+fn outcome(text: &str) -> Result<Outcome, Problem> {
+    Outcome::from_name(text).ok_or_else(|| Problem::invalid(&"an outcome is success, denied or failed"))
+}
+
+fn order(text: &str) -> Result<bool, Problem> {
+    match text {
+        "newest" => Ok(true),
+        "oldest" => Ok(false),
+        _ => Err(Problem::invalid(&"the order is newest or oldest")),
+    }
+}
+
+fn format(text: &str) -> Result<Format, Problem> {
+    match text {
+        "json" => Ok(Format::Page),
+        "jsonl" => Ok(Format::JsonLines),
+        "syslog" => Ok(Format::Syslog),
+        _ => Err(Problem::invalid(&"the format is json, jsonl or syslog")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn questions_are_read() {
+        let good = wanted(
+            "from=2027-01-01T00:00:00Z&actor=ann&action=pull&outcome=denied&limit=5000&order=oldest&text=a+b",
+        );
+        let Wanted { query, window, format } = good.unwrap_or_else(|_| panic!("a good question"));
+        assert_eq!((query.from, query.actor.as_deref()), (Some(1_798_761_600_000_000), Some("ann")));
+        assert_eq!((query.outcome, query.text.as_deref()), (Some(Outcome::Denied), Some("a b")));
+        assert_eq!((window.records, window.newest_first), (PAGE, false));
+        assert!(format == Format::Page);
+        for bad in ["from=now", "outcome=good", "limit=x", "order=up", "format=xml", "nothing=1"] {
+            assert_eq!(
+                wanted(bad).err().map(|problem| problem.status),
+                Some(StatusCode::BAD_REQUEST),
+                "{bad}"
+            );
+        }
+    }
+}

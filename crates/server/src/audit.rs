@@ -1,0 +1,447 @@
+//! The audit journal: what is written into it, and when.
+//!
+//! Pulls, sign-ins, refusals and runs of administration are written as they are answered. Changes are taken from the
+//! events that committed with them, so none can be missing; which event was the last is told by the journal itself.
+
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use ::audit::{Journal, NewRecord, Options, Outcome, Query, SealKey, Window};
+use access::{Action, Actor, Context, Subject};
+use anyhow::{Context as _, Result, bail};
+use http::{Method, StatusCode};
+use http_admin::{JournalPlace, Permission};
+use http_oci::Operation;
+use meta::{Clock, Event, EventKind, MetaStore, SystemClock};
+use tokio::sync::watch;
+
+use crate::config::{AuditConfig, Config};
+use crate::metrics::Metrics;
+
+/// How often the journal is made durable.
+const FLUSH_EVERY: Duration = Duration::from_millis(100);
+
+/// After how many flushes events are looked for.
+const EVENTS_EVERY: u32 = 5;
+
+/// How many events are read at once.
+const EVENTS: usize = 500;
+
+/// What the detail of a record of an event begins with.
+const EVENT: &str = "event ";
+
+/// After how many records that could not be written the log is told again.
+const TELL_EVERY: u64 = 1_000;
+
+/// Writes the journal.
+pub(crate) struct Auditor {
+    journal: Arc<Journal>,
+    lost: AtomicU64,
+}
+
+/// Where the journal of a data folder is, if it has one.
+pub(crate) fn place(config: &Config) -> Result<Option<JournalPlace>> {
+    if !config.audit.enabled {
+        return Ok(None);
+    }
+    Ok(Some(JournalPlace { folder: folder(&config.data), key: key(&config.audit)?.map(Arc::new) }))
+}
+
+fn folder(data: &Path) -> PathBuf {
+    data.join("audit")
+}
+
+/// The key of the seals: 32 bytes in hex, in a file of its own.
+fn key(config: &AuditConfig) -> Result<Option<SealKey>> {
+    if config.key_file.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    let name = config.key_file.display();
+    let text = std::fs::read_to_string(&config.key_file).with_context(|| format!("cannot read {name}"))?;
+    let wrong = || format!("{name} must hold 64 hexadecimal digits, as `openssl rand -hex 32` makes them");
+    let bytes = hex::decode(text.trim()).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+    Ok(Some(SealKey::new(&bytes.with_context(wrong)?)))
+}
+
+impl Auditor {
+    /// Opens the journal, where there is to be one.
+    pub(crate) fn open(config: &Config) -> Result<Option<Arc<Self>>> {
+        if !config.audit.enabled {
+            return Ok(None);
+        }
+        let options = Options {
+            keep_bytes: config.audit.keep_bytes,
+            keep_age: config.audit.keep.into(),
+            key: key(&config.audit)?,
+            ..Options::new(Arc::new(|| SystemClock.now().micros()))
+        };
+        let folder = folder(&config.data);
+        let journal = Journal::open(&folder, options)
+            .with_context(|| format!("cannot open the audit journal in {}", folder.display()))?;
+        Ok(Some(Arc::new(Self { journal: Arc::new(journal), lost: AtomicU64::new(0) })))
+    }
+
+    /// A record that cannot be written stops nobody: the log is told, and the count is in the metrics.
+    fn append(&self, record: &NewRecord<'_>) -> bool {
+        let Err(error) = self.journal.append(record) else { return true };
+        let lost = self.lost.fetch_add(1, Ordering::Relaxed);
+        if lost % TELL_EVERY == 0 {
+            tracing::error!(%error, lost = lost + 1, "the audit journal could not be written");
+        }
+        false
+    }
+
+    /// How many records could not be written.
+    pub(crate) fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    /// Keeps the journal until the server stops: flushes it, and takes over events.
+    pub(crate) async fn run(self: Arc<Self>, meta: Arc<dyn MetaStore>, mut stop: watch::Receiver<bool>) {
+        let mut after = None;
+        let mut turn = 0_u32;
+        loop {
+            let ended = tokio::time::timeout(FLUSH_EVERY, stop.wait_for(|stop| *stop)).await.is_ok();
+            if ended || turn % EVENTS_EVERY == 0 {
+                if let Err(error) = self.take_events(&*meta, &mut after).await {
+                    tracing::error!(%error, "events could not be taken into the audit journal");
+                }
+            }
+            turn = turn.wrapping_add(1);
+            let journal = Arc::clone(&self.journal);
+            let work = move || if ended { journal.close() } else { journal.flush() };
+            match tokio::task::spawn_blocking(work).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::error!(%error, "the audit journal could not be made durable"),
+                Err(error) => tracing::error!(%error, "the audit journal could not be made durable"),
+            }
+            if ended {
+                return;
+            }
+        }
+    }
+
+    /// Writes the events that came since the last time.
+    async fn take_events(&self, meta: &dyn MetaStore, after: &mut Option<i64>) -> Result<()> {
+        let mut at = match *after {
+            Some(at) => at,
+            None => self.last_event(meta).await?,
+        };
+        *after = Some(at);
+        loop {
+            let events = meta.events(at, EVENTS).await?;
+            for event in &events {
+                if !self.write_event(event) {
+                    bail!("the journal cannot be written: event {} waits", event.position);
+                }
+                at = event.position;
+                *after = Some(at);
+            }
+            if events.len() < EVENTS {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The last event that the journal has. A journal that is new begins with what happens from now on.
+    async fn last_event(&self, meta: &dyn MetaStore) -> Result<i64> {
+        let folder = self.journal.folder().to_owned();
+        let query = Query { text: Some(EVENT.into()), ..Query::default() };
+        let find = move || -> Result<Option<i64>, ::audit::AuditError> {
+            let mut window = Window { records: 100, ..Window::default() };
+            loop {
+                let page = ::audit::search(&folder, &query, &window)?;
+                let positions = page.records.iter().filter_map(|record| record.detail.strip_prefix(EVENT));
+                if let Some(position) = positions.filter_map(|text| text.parse().ok()).next() {
+                    return Ok(Some(position));
+                }
+                match page.next {
+                    Some(next) => window.after = Some(next),
+                    None => return Ok(None),
+                }
+            }
+        };
+        let found = tokio::task::spawn_blocking(find).await??;
+        match found {
+            Some(position) => Ok(position),
+            None => last_position(meta).await,
+        }
+    }
+
+    fn write_event(&self, event: &Event) -> bool {
+        let action = action_of(event);
+        let address = event.origin.address.map(|address| address.to_string()).unwrap_or_default();
+        let digest = event.digest.map(|digest| digest.to_string()).unwrap_or_default();
+        let entry = event.entry.as_ref().map(|(kind, name)| format!("{kind} {name}")).unwrap_or_default();
+        let detail = format!("{EVENT}{}", event.position);
+        let repository = event.repository.as_ref();
+        self.append(&NewRecord {
+            actor: if event.origin.actor.is_empty() { "anonymous" } else { &event.origin.actor },
+            action: &action,
+            project: repository.and_then(|name| name.projects().next()).unwrap_or_else(|| project_of(event)),
+            repository: repository.map_or("", |name| name.as_str()),
+            reference: event.tag.as_ref().map_or("", |tag| tag.as_str()),
+            digest: &digest,
+            entry: &entry,
+            address: &address,
+            agent: event.origin.agent.as_deref().unwrap_or_default(),
+            request: event.origin.request.as_deref().unwrap_or_default(),
+            detail: &detail,
+            ..NewRecord::default()
+        })
+    }
+}
+
+/// The position of the newest event: found by its place, for positions have no gaps.
+async fn last_position(meta: &dyn MetaStore) -> Result<i64> {
+    let exists = async |after: i64| Ok::<_, meta::MetaError>(!meta.events(after, 1).await?.is_empty());
+    let (mut low, mut high) = (0_i64, 1_i64);
+    while exists(high).await? {
+        (low, high) = (high, high.saturating_mul(2));
+    }
+    if !exists(low).await? {
+        return Ok(low);
+    }
+    // There is an event after `low`, and none after `high`.
+    while high - low > 1 {
+        let middle = low + (high - low) / 2;
+        if exists(middle).await? {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    Ok(high)
+}
+
+/// The project that an event of an entry is about, where that is one.
+fn project_of(event: &Event) -> &str {
+    match &event.entry {
+        Some((meta::EntryKind::Project, name)) => name.as_str(),
+        Some((meta::EntryKind::Binding, name)) => {
+            name.as_str().split_once(' ').map_or("", |(place, _)| if place == "*" { "" } else { place })
+        }
+        Some((meta::EntryKind::Robot, name)) => {
+            let robot = name.as_str().strip_prefix("robot$").and_then(|name| name.rsplit_once('+'));
+            robot.map_or("", |(project, _)| project)
+        }
+        _ => "",
+    }
+}
+
+fn action_of(event: &Event) -> Cow<'static, str> {
+    let changed = |verb: &str| match &event.entry {
+        Some((kind, _)) => Cow::Owned(format!("{kind}.{verb}")),
+        None => Cow::Borrowed(event.kind.name()),
+    };
+    match event.kind {
+        EventKind::ManifestPushed => Cow::Borrowed("push"),
+        EventKind::ManifestDeleted => Cow::Borrowed("artifact.delete"),
+        EventKind::TagDeleted => Cow::Borrowed("tag.delete"),
+        EventKind::EntryCreated => changed("create"),
+        EventKind::EntryChanged => changed("change"),
+        EventKind::EntryDropped => changed("delete"),
+        EventKind::RepositoryCreated | EventKind::TagSet | EventKind::BlobDeleted | EventKind::BlobHealed => {
+            Cow::Borrowed(event.kind.name())
+        }
+    }
+}
+
+/// What requests tell of: metrics and the journal.
+pub(crate) struct Observers {
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) auditor: Option<Arc<Auditor>>,
+}
+
+/// What each record of a request has.
+struct Asked<'a> {
+    actor: Cow<'a, str>,
+    via: &'static str,
+    address: String,
+    context: &'a Context,
+    status: StatusCode,
+}
+
+impl<'a> Asked<'a> {
+    fn of(
+        subject: Option<&'a Subject>,
+        claimed: Option<&'a str>,
+        context: &'a Context,
+        status: StatusCode,
+    ) -> Self {
+        let actor = match subject.map(Subject::actor) {
+            None => Cow::Borrowed(claimed.unwrap_or("unknown")),
+            Some(Actor::Anonymous) => Cow::Borrowed("anonymous"),
+            Some(Actor::User(name) | Actor::Robot(name)) => Cow::Borrowed(&**name),
+            Some(other) => Cow::Owned(other.to_string()),
+        };
+        let via = subject.map_or("", Subject::via);
+        let address = context.address.map(|address| address.to_string()).unwrap_or_default();
+        Self { actor, via, address, context, status }
+    }
+
+    fn record<'r>(&'r self, action: &'r str, outcome: Outcome) -> NewRecord<'r> {
+        NewRecord {
+            actor: &self.actor,
+            via: self.via,
+            action,
+            address: &self.address,
+            agent: self.context.agent.as_deref().unwrap_or_default(),
+            request: self.context.request.as_deref().unwrap_or_default(),
+            status: self.status.as_u16(),
+            outcome,
+            ..NewRecord::default()
+        }
+    }
+}
+
+fn is_refusal(status: StatusCode) -> bool {
+    matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS)
+}
+
+/// What somebody wanted who was refused.
+fn wanted(operation: Operation) -> &'static str {
+    match operation.permission() {
+        http_oci::Permission::Repository(action) => action.name(),
+        http_oci::Permission::List => "catalog",
+        http_oci::Permission::SignedIn => "sign-in",
+    }
+}
+
+impl http_oci::Observe for Observers {
+    fn observe(&self, observation: &http_oci::Observation<'_>) {
+        self.metrics.observe(observation);
+        let Some(auditor) = &self.auditor else { return };
+        let http_oci::Observation { operation, status, subject, context, .. } = *observation;
+        let refused = is_refusal(status);
+        let read = matches!(operation, Some(Operation::GetManifest | Operation::GetBlob));
+        let pulled = read && *observation.method == Method::GET && status.is_success();
+        if !pulled && !refused && !observation.signed_in {
+            return;
+        }
+        let asked = Asked::of(subject, observation.claimed, context, status);
+        if observation.signed_in {
+            auditor.append(&asked.record("sign-in", Outcome::Success));
+        }
+        let action = match (subject, operation) {
+            (None, _) => "sign-in",
+            // Clients ask as nobody first, to learn how to sign in.
+            (Some(subject), Some(Operation::Version)) if subject.is_anonymous() => return,
+            (Some(_), Some(Operation::GetBlob)) if pulled => "pull.blob",
+            (Some(_), Some(operation)) => wanted(operation),
+            (Some(_), None) => return,
+        };
+        if !pulled && !refused {
+            return;
+        }
+        let reference = match observation.reference {
+            Some(oci::Reference::Tag(tag)) => tag.as_str(),
+            _ => "",
+        };
+        let named = match observation.reference {
+            Some(oci::Reference::Digest(digest)) if observation.digest.is_none() => digest.to_string(),
+            _ => String::new(),
+        };
+        let repository = observation.repository;
+        auditor.append(&NewRecord {
+            project: repository.and_then(|name| name.projects().next()).unwrap_or_default(),
+            repository: repository.map_or("", |name| name.as_str()),
+            reference,
+            digest: observation.digest.unwrap_or(&named),
+            ..asked.record(action, if pulled { Outcome::Success } else { Outcome::Denied })
+        });
+    }
+}
+
+impl http_admin::Observe for Observers {
+    fn observe(&self, observation: &http_admin::Observation<'_>) {
+        let Some(auditor) = &self.auditor else { return };
+        let http_admin::Observation { route, status, subject, context, .. } = *observation;
+        let asked = Asked::of(subject, observation.claimed, context, status);
+        let refused = is_refusal(status);
+        if observation.signed_in {
+            let detail = if route.is_none() { observation.detail } else { "" };
+            auditor.append(&NewRecord { detail, ..asked.record("sign-in", Outcome::Success) });
+        }
+        // What is changed is told by its event; that a collection or a check was run, by nothing else.
+        let ran = route.is_some_and(|route| route.permission == Permission::System(Action::Administer));
+        let action = match (subject, route) {
+            (None, _) if refused => "sign-in",
+            (Some(_), Some(route)) if refused || ran => route.name,
+            _ => return,
+        };
+        let outcome = match status {
+            status if is_refusal(status) => Outcome::Denied,
+            status if status.is_success() => Outcome::Success,
+            _ => Outcome::Failed,
+        };
+        auditor.append(&NewRecord {
+            project: observation.project.map_or("", |project| project.as_str()),
+            detail: observation.detail,
+            ..asked.record(action, outcome)
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use meta::{Batch, Origin, Write};
+    use meta_sql::SqliteMeta;
+
+    fn made(name: &str) -> Batch {
+        let entry = meta::NewEntry {
+            kind: meta::EntryKind::Group,
+            name: name.parse().unwrap(),
+            value: "{}".into(),
+            owners: Vec::new(),
+        };
+        Batch::of(Origin { actor: "ann".into(), ..Origin::default() }, Write::Entry(entry))
+    }
+
+    fn auditor(folder: &Path) -> Auditor {
+        let journal = Journal::open(folder, Options::new(Arc::new(|| SystemClock.now().micros()))).unwrap();
+        Auditor { journal: Arc::new(journal), lost: AtomicU64::new(0) }
+    }
+
+    fn entries(folder: &Path) -> Vec<String> {
+        let oldest_first = Window { newest_first: false, ..Window::default() };
+        let page = ::audit::search(folder, &Query::default(), &oldest_first).unwrap();
+        page.records.into_iter().map(|record| format!("{} {}", record.action, record.entry)).collect()
+    }
+
+    #[tokio::test]
+    async fn each_event_is_written_once_however_often_the_server_starts() {
+        let folder = tempfile::tempdir().unwrap();
+        let meta: Arc<dyn MetaStore> = Arc::new(SqliteMeta::in_memory(Arc::new(SystemClock)).unwrap());
+        meta.commit(made("before")).await.unwrap();
+        let first = auditor(folder.path());
+        let mut after = None;
+        first.take_events(&*meta, &mut after).await.unwrap();
+        assert_eq!(entries(folder.path()), Vec::<String>::new(), "what was before the journal is not in it");
+        for name in ["one", "two"] {
+            meta.commit(made(name)).await.unwrap();
+        }
+        first.take_events(&*meta, &mut after).await.unwrap();
+        drop(first);
+        meta.commit(made("three")).await.unwrap();
+        let second = auditor(folder.path());
+        second.take_events(&*meta, &mut None).await.unwrap();
+        second.take_events(&*meta, &mut None).await.unwrap();
+        let expect = ["one", "two", "three"].map(|name| format!("group.create group {name}"));
+        assert_eq!(entries(folder.path()), expect);
+        assert_eq!(meta.events(0, 10).await.unwrap().len(), 4);
+    }
+
+    #[tokio::test]
+    async fn the_newest_event_is_found() {
+        let meta: Arc<dyn MetaStore> = Arc::new(SqliteMeta::in_memory(Arc::new(SystemClock)).unwrap());
+        for expect in 0..20 {
+            assert_eq!(last_position(&*meta).await.unwrap(), expect);
+            meta.commit(made(&format!("g{expect}"))).await.unwrap();
+        }
+    }
+}
