@@ -84,8 +84,8 @@ impl Body {
     }
 
     pub(crate) fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
-        let left = self.known_len();
         let Some(share) = &mut self.share else { return self.kind.poll_bytes(cx, usize::MAX) };
+        let left = self.kind.known_len().map(|len| len + share.held());
         // A body that has nothing left is only asked for its end.
         let most = if left == Some(0) { usize::MAX } else { ready!(share.poll_granted(cx, left)) };
         if let Some(bytes) = share.take_held() {

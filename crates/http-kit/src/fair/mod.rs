@@ -116,10 +116,12 @@ pub struct Admitted {
 
 impl Admitted {
     /// Takes one of the transfers that its keys may have at once: for a request that moves much in either direction.
-    /// It is held until the paced response has been sent, or all of this is dropped. The wait ends when that of
-    /// [`Fair::admit`] would have.
+    /// It is held until the last of the paced response goes out, or all of this is dropped. The wait ends when that
+    /// of [`Fair::admit`] would have.
     pub async fn transfer(&mut self) -> Result<(), Refused> {
-        let Some(transfers) = &self.fair.transfers else { return Ok(()) };
+        let Some(transfers) = self.fair.transfers.as_ref().filter(|_| self.permits.is_empty()) else {
+            return Ok(());
+        };
         let permits = timeout_at(self.deadline, transfers.take(&self.keys)).await;
         // When a transfer will end, nobody knows.
         self.permits = permits.map_err(|_| Refused::for_the_time(self.fair.max_wait))?;
