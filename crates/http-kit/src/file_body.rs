@@ -65,13 +65,14 @@ impl FileBody {
         self.sendfile = Some(Arc::clone(conn));
     }
 
-    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+    /// The next frame, of at most so many bytes; until it is ready, `most` stays the same.
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<Option<io::Result<Bytes>>> {
         if self.left.len == 0 {
             return Poll::Ready(None);
         }
         let frame = match self.sendfile.clone() {
-            Some(conn) if self.left.len >= SENDFILE_MIN as u64 => ready!(self.poll_segment(cx, &conn)),
-            _ => ready!(self.poll_read(cx)),
+            Some(conn) if self.left.len >= SENDFILE_MIN as u64 => ready!(self.poll_segment(cx, &conn, most)),
+            _ => ready!(self.poll_read(cx, most)),
         };
         if let Ok(bytes) = &frame {
             self.left.offset += bytes.len() as u64;
@@ -81,12 +82,17 @@ impl FileBody {
     }
 
     /// The next segment for sendfile, once it is in the page cache.
-    fn poll_segment(&mut self, cx: &mut Context<'_>, conn: &ConnInfo) -> Poll<io::Result<Bytes>> {
+    fn poll_segment(
+        &mut self,
+        cx: &mut Context<'_>,
+        conn: &ConnInfo,
+        most: usize,
+    ) -> Poll<io::Result<Bytes>> {
         if self.cached == 0 && self.fetch.is_none() {
-            self.cached = cached_len(&self.left, self.next_len(SEGMENT_MAX))?;
+            self.cached = cached_len(&self.left, self.next_len(SEGMENT_MAX.min(most)))?;
         }
         if self.cached == 0 {
-            let len = self.next_len(FETCH_MAX);
+            let len = self.next_len(FETCH_MAX.min(most));
             if self.fetch.is_none() {
                 self.start_fetch(move |range| touch(range, len).map(|()| BytesMut::new()));
             }
@@ -100,11 +106,11 @@ impl FileBody {
     }
 
     /// The next bytes themselves.
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+    fn poll_read(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<io::Result<Bytes>> {
         if self.fetch.is_none() {
-            match self.read_cached() {
+            match self.read_cached(most) {
                 Err(error) if is_miss(&error) => {
-                    let len = self.next_len(READ_MAX);
+                    let len = self.next_len(READ_MAX.min(most));
                     self.start_fetch(move |range| read_all(range, len));
                 }
                 done => return Poll::Ready(done),
@@ -115,8 +121,8 @@ impl FileBody {
     }
 
     /// The buffer is taken back from frames that have been sent, so a long body costs one allocation.
-    fn read_cached(&mut self) -> io::Result<Bytes> {
-        let len = self.next_len(READ_MAX);
+    fn read_cached(&mut self, most: usize) -> io::Result<Bytes> {
+        let len = self.next_len(READ_MAX.min(most));
         self.buffer.reserve(len);
         let read = sys::read_cached(
             &self.left.file,

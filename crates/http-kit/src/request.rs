@@ -18,6 +18,7 @@ use tokio::time::{Instant, Sleep};
 use crate::budget::{BodyBudget, BodyShare};
 use crate::conn::ConnInfo;
 use crate::error::Error;
+use crate::fair::RequestShare;
 
 /// What a bounded read reserves at most before it has seen any byte: a length is only a claim.
 const RESERVE_MAX: u64 = 64 << 10;
@@ -27,6 +28,8 @@ pub struct RequestBody {
     source: Source,
     /// Told when the body is dropped before its end.
     conn: Option<Arc<ConnInfo>>,
+    /// What paces it, where anything does.
+    share: Option<Box<RequestShare>>,
 }
 
 enum Source {
@@ -38,12 +41,12 @@ enum Source {
 impl RequestBody {
     /// No body.
     pub fn empty() -> RequestBody {
-        RequestBody { source: Source::Empty, conn: None }
+        RequestBody { source: Source::Empty, conn: None, share: None }
     }
 
     /// A body that is in memory already, for tests and inner calls.
     pub fn full(bytes: impl Into<Bytes>) -> RequestBody {
-        RequestBody { source: Source::Full(bytes.into()), conn: None }
+        RequestBody { source: Source::Full(bytes.into()), conn: None, share: None }
     }
 
     pub(crate) fn wire(incoming: Incoming, floor: Floor, conn: &Arc<ConnInfo>) -> RequestBody {
@@ -53,7 +56,14 @@ impl RequestBody {
         RequestBody {
             source: Source::Wire { incoming, pace: Pace::new(floor) },
             conn: Some(Arc::clone(conn)),
+            share: None,
         }
+    }
+
+    /// Receives it no faster than its share allows.
+    pub(crate) fn within(mut self, share: RequestShare) -> RequestBody {
+        self.share = Some(Box::new(share));
+        self
     }
 
     /// The length that the client announced.
@@ -93,7 +103,19 @@ impl RequestBody {
         Ok(whole.freeze())
     }
 
+    /// While the share holds the body back nobody waits for the client, so that time is none of its slowness.
     fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
+        let Some(share) = &mut self.share else { return self.poll_source(cx) };
+        ready!(share.poll_paid(cx));
+        let next = ready!(self.poll_source(cx));
+        match (&next, &mut self.share) {
+            (Some(Ok(bytes)), Some(share)) => share.owe(bytes.len()),
+            _ => self.share = None,
+        }
+        Poll::Ready(next)
+    }
+
+    fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
         match &mut self.source {
             Source::Empty => Poll::Ready(None),
             Source::Full(bytes) => {

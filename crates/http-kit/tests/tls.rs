@@ -12,68 +12,8 @@ use http_body_util::{BodyExt, Full};
 use http_kit::{Body, Limits, Tls};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rustls::ClientConfig;
-use rustls::pki_types::{CertificateDer, ServerName};
+use support::tls::*;
 use support::*;
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
-
-struct Certificate {
-    pem: String,
-    key: String,
-    der: CertificateDer<'static>,
-}
-
-fn certificate() -> Certificate {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    Certificate { pem: made.cert.pem(), key: made.signing_key.serialize_pem(), der: made.cert.der().clone() }
-}
-
-fn write(folder: &Path, certificate: &Certificate) {
-    std::fs::write(folder.join("chain.pem"), &certificate.pem).unwrap();
-    std::fs::write(folder.join("key.pem"), &certificate.key).unwrap();
-}
-
-fn load(folder: &Path) -> Result<Arc<Tls>, http_kit::Error> {
-    Tls::load(&folder.join("chain.pem"), &folder.join("key.pem"))
-}
-
-async fn dial(
-    server: &Running,
-    trusted: &Certificate,
-    protocol: &[u8],
-) -> std::io::Result<TlsStream<TcpStream>> {
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(trusted.der.clone()).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![protocol.to_vec()];
-    let name = ServerName::try_from("localhost").unwrap();
-    TlsConnector::from(Arc::new(config)).connect(name, server.connect().await).await
-}
-
-fn get(path: &str) -> Request<Full<Bytes>> {
-    Request::get(format!("https://localhost{path}")).body(Full::default()).unwrap()
-}
-
-async fn body_of(response: Response<hyper::body::Incoming>) -> Bytes {
-    assert_eq!(response.status(), StatusCode::OK);
-    response.into_body().collect().await.unwrap().to_bytes()
-}
-
-async fn http2_client(io: impl AsyncStream) -> http2::SendRequest<Full<Bytes>> {
-    let (client, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(io)).await.unwrap();
-    tokio::spawn(connection);
-    client
-}
-
-trait AsyncStream: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static {}
-impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static> AsyncStream for T {}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn files_arrive_over_tls_and_http2() {
@@ -90,6 +30,7 @@ async fn files_arrive_over_tls_and_http2() {
     let mut h2 = http2_client(dial(&server, &trusted, b"h2").await.unwrap()).await;
     for (offset, len) in [(0, 0), (0, 1), (5, 4096), (1000, 300_000), (0, 10 << 20)] {
         let path = format!("/{offset}/{len}");
+        client.ready().await.unwrap();
         let response = client.send_request(get(&path)).await.unwrap();
         assert_eq!(response.version(), Version::HTTP_11);
         assert!(body_of(response).await == bytes[offset..offset + len], "TLS {path}");

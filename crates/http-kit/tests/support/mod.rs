@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub mod tls;
+
 use std::fs::File;
 use std::io::Write;
 use std::net::SocketAddr;
