@@ -1,10 +1,11 @@
 //! The edge itself: finds out what is asked and by whom, runs the handler, and tells the observer.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use access::{
-    Action, Caller, Context, Denied, Gate, Grant, Listing, Presented, Projects, Subject, Target,
+    Action, Actor, Caller, Context, Denied, Gate, Grant, Listing, Presented, Projects, Subject, Target,
     Unauthenticated, allowed, authorise, authorise_listing,
 };
 use futures_util::future::BoxFuture;
@@ -12,15 +13,15 @@ use http::header::{ACCEPT_ENCODING, ALLOW, AUTHORIZATION, HeaderValue, USER_AGEN
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_kit::{
-    Body, BodyBudget, ConnInfo, Forwarded, Handler, PeerAddr, RequestBody, RequestId, TrustedProxies,
-    X_REQUEST_ID,
+    Admitted, Body, BodyBudget, ConnInfo, Fair, Forwarded, Handler, Keys, PeerAddr, Refused, RequestBody,
+    RequestId, TrustedProxies, X_REQUEST_ID,
 };
 use oci::{Reference, RepoName};
 use registry::Registry;
 
 use crate::challenge::Challenge;
 use crate::endpoint::{Endpoint, RouteError};
-use crate::error::WireError;
+use crate::error::{Code, WireError};
 use crate::operation::{Operation, Permission};
 use crate::reply::DOCKER_CONTENT_DIGEST;
 use crate::{blobs, lists, manifests, uploads};
@@ -71,6 +72,14 @@ pub struct OciEdge {
     proxies: TrustedProxies,
     observer: Arc<dyn Observe>,
     bodies: BodyBudget,
+    fair: Option<FairUse>,
+}
+
+/// How much one may take.
+struct FairUse {
+    fair: Arc<Fair>,
+    /// The projects that have limits of their own, which hold for all that is below them, too.
+    projects: HashSet<Arc<str>>,
 }
 
 /// One request, taken apart.
@@ -241,7 +250,14 @@ impl OciEdge {
         proxies: TrustedProxies,
         observer: Arc<dyn Observe>,
     ) -> Self {
-        Self { registry, gate, proxies, observer, bodies: BodyBudget::new(BODIES_MAX) }
+        Self { registry, gate, proxies, observer, bodies: BodyBudget::new(BODIES_MAX), fair: None }
+    }
+
+    /// The same, where nobody takes more than their share. `projects` have limits of their own.
+    #[must_use]
+    pub fn fairly(self, fair: Arc<Fair>, projects: impl IntoIterator<Item = String>) -> Self {
+        let projects = projects.into_iter().map(Arc::from).collect();
+        Self { fair: Some(FairUse { fair, projects }), ..self }
     }
 
     async fn answer(&self, conn: &ConnInfo, request: Request<RequestBody>) -> Response<Body> {
@@ -325,8 +341,42 @@ impl OciEdge {
             operation: endpoint.operation(),
             origin: self.gate.challenges().then(|| arrived.origin()).flatten(),
         };
-        dispatch(&call, endpoint, body).await
+        let Some(fair_use) = &self.fair else { return dispatch(&call, endpoint, body).await };
+        let moves_a_blob = call.operation.moves_a_blob() && !call.is_head();
+        let mut admitted = fair_use.admit(&call, endpoint.repository()).await?;
+        if moves_a_blob {
+            admitted.transfer().await.map_err(crowded)?;
+        }
+        let body = admitted.pace_request(body);
+        let response = dispatch(&call, endpoint, body).await?;
+        Ok(response.map(|body| admitted.pace(body)))
     }
+}
+
+impl FairUse {
+    async fn admit(&self, call: &Call<'_>, repository: Option<&RepoName>) -> Result<Admitted, WireError> {
+        let keys = Keys {
+            address: call.context.address,
+            identity: match call.subject.actor() {
+                Actor::Anonymous => None,
+                Actor::User(name) | Actor::Robot(name) => Some(Arc::clone(name)),
+                other => Some(other.to_string().into()),
+            },
+            project: repository.map(|repository| self.project(repository)),
+        };
+        self.fair.admit(keys).await.map_err(crowded)
+    }
+
+    /// The innermost project that has limits of its own, or else the outermost.
+    fn project(&self, repository: &RepoName) -> Arc<str> {
+        let own = repository.projects().find_map(|name| self.projects.get(name).cloned());
+        own.unwrap_or_else(|| repository.project().into())
+    }
+}
+
+fn crowded(refused: Refused) -> WireError {
+    WireError::new(StatusCode::TOO_MANY_REQUESTS, Code::TooManyRequests, refused.to_string())
+        .retry_after(refused.retry_after)
 }
 
 impl Handler for OciEdge {

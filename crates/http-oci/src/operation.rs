@@ -52,6 +52,13 @@ macro_rules! operations {
     };
 }
 
+impl Operation {
+    /// Whether the bytes of a blob go over the wire.
+    pub(crate) const fn moves_a_blob(self) -> bool {
+        matches!(self, Self::GetBlob | Self::StartUpload | Self::UploadChunk | Self::FinishUpload)
+    }
+}
+
 const PULL: Permission = Permission::Repository(Action::Pull);
 const PUSH: Permission = Permission::Repository(Action::Push);
 const DELETE_TAG: Permission = Permission::Repository(Action::DeleteTag);

@@ -36,6 +36,21 @@ pub(crate) const BOUNDS: &[Bound] = &[
     bound("auth.robots_per_project", "1", "10000"),
     bound("audit.keep", "1d", "3650d"),
     bound("audit.keep_bytes", "134217728", "1099511627776"),
+    bound("fair.egress_bytes", "0", "1099511627776"),
+    bound("fair.ingress_bytes", "0", "1099511627776"),
+    bound("fair.max_wait", "1s", "60s"),
+    bound("fair.address_bytes", "0", "1099511627776"),
+    bound("fair.address_requests", "0", "1000000"),
+    bound("fair.address_burst", "0", "1000000"),
+    bound("fair.address_transfers", "0", "1000000"),
+    bound("fair.identity_bytes", "0", "1099511627776"),
+    bound("fair.identity_requests", "0", "1000000"),
+    bound("fair.identity_burst", "0", "1000000"),
+    bound("fair.identity_transfers", "0", "1000000"),
+    bound("fair.project_bytes", "0", "1099511627776"),
+    bound("fair.project_requests", "0", "1000000"),
+    bound("fair.project_burst", "0", "1000000"),
+    bound("fair.project_transfers", "0", "1000000"),
     bound("limits.manifest_bytes", "4194304", "67108864"),
     bound("limits.manifest_depth", "8", "100"),
     bound("limits.manifest_references", "100", "1000000"),
@@ -103,12 +118,13 @@ mod tests {
 
     #[test]
     fn every_limit_has_bounds() {
-        for section in ["http", "auth", "limits", "cache", "uploads"] {
+        for section in ["http", "auth", "fair", "limits", "cache", "uploads"] {
             let table = defaults();
             for (name, value) in table[section].as_table().unwrap() {
                 let key = format!("{section}.{name}");
                 let bounded = BOUNDS.iter().any(|bound| bound.key == key);
-                assert!(bounded || value.is_array() || key == "auth.mode", "{key}");
+                let other = ["auth.mode", "fair.projects"].contains(&key.as_str());
+                assert!(bounded || value.is_array() || other, "{key}");
             }
         }
     }

@@ -7,7 +7,7 @@ use access::{Gate, OpenGate};
 use anyhow::{Context, Result, anyhow, bail};
 use futures_util::future::{BoxFuture, FutureExt};
 use http_admin::{AdminEdge, TokenEdge};
-use http_kit::{Handler, Listener, Network, Tls, TrustedProxies};
+use http_kit::{Fair, Handler, Listener, Network, Tls, TrustedProxies};
 use http_oci::OciEdge;
 use identity::Identity;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -101,6 +101,10 @@ async fn listeners(
     let registry = &store.registry;
     let observer = Arc::clone(observers);
     let oci = OciEdge::new(Arc::clone(registry), Arc::clone(&gate), proxies(config)?, observer);
+    let oci = match Fair::new(&config.fair_limits()) {
+        Some(fair) => oci.fairly(fair, config.fair.projects.keys().cloned()),
+        None => oci,
+    };
     let operation = Arc::new(Operation { meta: Arc::clone(&store.meta), observers: Arc::clone(observers) });
     let admin = AdminEdge::new(Arc::clone(registry), gate, identity.cloned(), proxies(config)?)
         .observed(Arc::clone(observers) as Arc<dyn http_admin::Observe>);
