@@ -4,6 +4,7 @@
 //! shares the cores; throughput is reported beside it. Every figure is a median over interleaved pairs with
 //! its 95 % interval. The configurations of all servers lie in `config/`.
 
+mod access;
 mod client;
 mod context;
 mod copy;
@@ -49,6 +50,7 @@ const BENCHES: &[Bench] = &[
     ("self-check", reads::self_check),
     ("blob-get", reads::blobs),
     ("manifest-get", reads::manifests),
+    ("access", access::run),
     ("push-64m", writes::large),
     ("push-4k", writes::small),
     ("copy", copy::run),

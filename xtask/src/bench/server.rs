@@ -95,9 +95,20 @@ pub struct Server {
 impl Server {
     /// Starts a server over `folder`, which may hold the data of an earlier run, and waits until it answers.
     pub fn start(kind: Kind, programs: &Programs, folder: &Path) -> Result<Server> {
+        Server::start_with(kind, programs, folder, &[])
+    }
+
+    /// The same with variables of the environment, which is how Wharf takes settings.
+    pub fn start_with(
+        kind: Kind,
+        programs: &Programs,
+        folder: &Path,
+        settings: &[(&str, &str)],
+    ) -> Result<Server> {
         fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
         let port = free_port()?;
         let mut command = prepare(kind, programs, folder, port)?;
+        command.envs(settings.iter().copied());
         let log = File::options().create(true).append(true).open(folder.join("log"))?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         end_with_parent(&mut command);
@@ -113,9 +124,10 @@ impl Server {
     fn wait_until_ready(&mut self, started: Instant) -> Result<()> {
         while started.elapsed() < Duration::from_secs(60) {
             let answer = Connection::open(self.address).and_then(|mut connection| {
-                connection.exchange(&client::request("GET", "/v2/", ""), &[], 200)
+                connection.fetch(&client::request("GET", "/v2/", ""), &[])
             });
-            if answer.is_ok() {
+            // One that asks who is there answers, too.
+            if answer.is_ok_and(|answer| matches!(answer.status, 200 | 401)) {
                 self.ready_after = started.elapsed();
                 return Ok(());
             }

@@ -1,0 +1,129 @@
+//! What it costs to know who pulls, and to write down that they did: Wharf beside itself.
+
+use super::client::{self, Blob};
+use super::context::{self, Context};
+use super::load::{self, Plan, Stop};
+use super::pairs::{self, Contestant, Goal, Measure};
+use super::payload::{self, Part};
+use super::report::Section;
+use super::server::{Kind, Server};
+use anyhow::{Context as _, Result, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+const REPOSITORY: &str = "bench/image";
+
+/// A server with some settings, and the header that its requests carry.
+struct Setting {
+    name: &'static str,
+    server: Server,
+    header: String,
+}
+
+/// GET of a hot manifest: by nobody in particular and by a user, with the audit journal and without.
+pub fn run(context: &Context) -> Result<Section> {
+    let mut section = Section::new("access", "Manifest GET with users and the audit journal, beside itself without");
+    let manifest = manifest();
+    let open = |name, audit| Setting::open(context, name, audit, &manifest);
+    let plain = open("open, no audit", "false")?;
+    let audited = open("open, audited", "true")?;
+    let (basic, bearer) = (Setting::signed_in(context, "password", "false", &manifest)?, "token");
+    let token = Setting::signed_in(context, bearer, "false", &manifest)?;
+    let both = Setting::signed_in(context, "token, audited", "true", &manifest)?;
+    let all = [&token, &plain, &basic, &both, &audited];
+    for reference in ["latest", &payload::digest_of(&manifest)] {
+        let by = if reference == "latest" { "tag" } else { "digest" };
+        let series = pairs::run(
+            context.options.pairs,
+            all.iter().map(|setting| setting.contestant(context, reference, manifest.len())).collect(),
+        )?;
+        let [token, plain, basic, both, audited] = &series[..] else { unreachable!("five were measured") };
+        let mut compare = |what: &str, one: &pairs::Series, other: &pairs::Series, goal: f64| {
+            let case = format!("GET manifest by {by}, 8 connections, {what}");
+            let series = [one.clone(), other.clone()];
+            section.compare(pairs::compare(&case, &series, &[Goal::AtMost(goal)], Measure::Cpu));
+        };
+        compare("with an access token", token, plain, 1.2);
+        compare("with a password", basic, plain, 1.2);
+        compare("the journal, nobody in particular", audited, plain, 1.1);
+        compare("the journal, with an access token", both, token, 1.1);
+    }
+    for setting in [plain, audited, basic, token, both] {
+        let folder = setting.server.folder.clone();
+        setting.server.stop()?;
+        context::remove(&folder)?;
+    }
+    Ok(section)
+}
+
+impl Setting {
+    fn open(context: &Context, name: &'static str, audit: &str, manifest: &[u8]) -> Result<Setting> {
+        let folder = fresh(context, name)?;
+        let settings = [("WHARF_AUTH_MODE", "off"), ("WHARF_AUDIT_ENABLED", audit)];
+        let server = Server::start_with(Kind::Wharf, &context.programs, &folder, &settings)?;
+        store(&server, manifest)?;
+        Ok(Setting { name, server, header: String::new() })
+    }
+
+    /// Fills a store while nobody is asked who they are, and serves it to its administrator.
+    fn signed_in(context: &Context, name: &'static str, audit: &str, manifest: &[u8]) -> Result<Setting> {
+        let filled = Setting::open(context, name, "false", manifest)?;
+        let folder = filled.server.folder.clone();
+        filled.server.stop()?;
+        let settings = [("WHARF_AUTH_MODE", "on"), ("WHARF_AUDIT_ENABLED", audit)];
+        let server = Server::start_with(Kind::Wharf, &context.programs, &folder, &settings)?;
+        let log = std::fs::read_to_string(folder.join("log"))?;
+        let password = log.lines().find_map(|line| line.strip_prefix("    "));
+        let credential = format!("admin:{}", password.context("the first start prints a password")?.trim());
+        let mut header = format!("authorization: Basic {}\r\n", STANDARD.encode(credential));
+        if name.starts_with("token") {
+            let path = format!("/token?service=wharf&scope=repository:{REPOSITORY}:pull");
+            let answer = server.connect()?.fetch(&client::request("GET", &path, &header), &[])?;
+            ensure!(answer.status == 200, "the token service answers {}", answer.status);
+            let body: serde_json::Value = serde_json::from_slice(&answer.body)?;
+            let token = body["token"].as_str().context("a token")?;
+            header = format!("authorization: Bearer {token}\r\n");
+        }
+        Ok(Setting { name, server, header })
+    }
+
+    fn contestant<'a>(&'a self, context: &'a Context, reference: &str, size: usize) -> Contestant<'a> {
+        let head = format!("accept: {}\r\n{}", client::MANIFEST_TYPE, self.header);
+        let request = client::request("GET", &client::manifest_path(REPOSITORY, reference), &head);
+        let plan = Plan { connections: 8, stop: Stop::After(context.sample_time()), first: 0 };
+        Contestant {
+            name: self.name.to_owned(),
+            measure: Box::new(move |_| {
+                load::measure(&self.server, plan, &|connection, _| {
+                    let length = connection.exchange(&request, &[], 200)?;
+                    ensure!(length == size as u64, "a body of {length} bytes instead of {size}");
+                    Ok(length)
+                })
+            }),
+        }
+    }
+}
+
+fn fresh(context: &Context, name: &str) -> Result<std::path::PathBuf> {
+    let folder = context.folder(&format!("access-{}", name.replace([' ', ','], "-")));
+    context::remove(&folder)?;
+    Ok(folder)
+}
+
+fn contents() -> Vec<Vec<u8>> {
+    (0..7).map(|seed| payload::random_bytes(4096, 100 + seed)).collect()
+}
+
+fn manifest() -> Vec<u8> {
+    let contents = contents();
+    let part = |bytes: &Vec<u8>| Part { digest: payload::digest_of(bytes), size: bytes.len() };
+    let layers: Vec<Part> = contents[1..].iter().map(part).collect();
+    payload::manifest(&part(&contents[0]), &layers)
+}
+
+fn store(server: &Server, manifest: &[u8]) -> Result<()> {
+    for bytes in contents() {
+        server.store_blob(REPOSITORY, &Blob { digest: payload::digest_of(&bytes), parts: vec![&bytes] })?;
+    }
+    server.store_manifest(REPOSITORY, "latest", manifest)
+}
