@@ -7,9 +7,13 @@ use super::pairs::{self, Contestant, Goal, Measure};
 use super::payload::{self, Part};
 use super::report::Section;
 use super::server::{Kind, Server};
+use access::{Action, Actor, Projects, ROLES, Rights, Settings, Subject, Target};
 use anyhow::{Context as _, Result, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use oci::ProjectName;
+use std::sync::Arc;
+use std::time::Instant;
 
 const REPOSITORY: &str = "bench/image";
 
@@ -22,7 +26,8 @@ struct Setting {
 
 /// GET of a hot manifest: by nobody in particular and by a user, with the audit journal and without.
 pub fn run(context: &Context) -> Result<Section> {
-    let mut section = Section::new("access", "Manifest GET with users and the audit journal, beside itself without");
+    let mut section =
+        Section::new("access", "Manifest GET with users and the audit journal, beside itself without");
     let manifest = manifest();
     let open = |name, audit| Setting::open(context, name, audit, &manifest);
     let plain = open("open, no audit", "false")?;
@@ -48,12 +53,48 @@ pub fn run(context: &Context) -> Result<Section> {
         compare("the journal, nobody in particular", audited, plain, 1.1);
         compare("the journal, with an access token", both, token, 1.1);
     }
+    decisions(context, &mut section);
     for setting in [plain, audited, basic, token, both] {
         let folder = setting.server.folder.clone();
         setting.server.stop()?;
         context::remove(&folder)?;
     }
     Ok(section)
+}
+
+/// How long a decision takes where there are many to decide about: 10,000 users with a dozen roles each, in 1,000
+/// projects that lie three deep within one another.
+fn decisions(context: &Context, section: &mut Section) {
+    let name = |n: usize| match n % 3 {
+        0 => format!("team-{n}"),
+        1 => format!("team-{}/part-{n}", n - 1),
+        _ => format!("team-{}/part-{}/deep-{n}", n - 2, n - 1),
+    };
+    let names: Vec<ProjectName> = (0..1_000).filter_map(|n| name(n).parse().ok()).collect();
+    let projects = Projects::new(names.iter().map(|name| (name.clone(), Settings::default())), 1);
+    let users: Vec<Subject> = (0..10_000_usize)
+        .map(|user| {
+            let mut rights = Rights::default();
+            for role in 0..12_usize {
+                let place = &names[(user * 31 + role * 101) % names.len()];
+                rights.give(Some(place), ROLES[role % 5].actions);
+            }
+            Subject::new(Actor::User(format!("user-{user}").into()), "bench", Arc::new(rights))
+        })
+        .collect();
+    let targets: Vec<Target> = (0..names.len())
+        .filter_map(|n| format!("{}/app", names[n]).parse().ok().map(Target::Repository))
+        .collect();
+    let count: usize = context.scaled(2_000_000, 20_000);
+    let mut allowed = 0_usize;
+    let started = Instant::now();
+    for n in 0..count {
+        let (user, target) = (&users[n * 7_919 % users.len()], &targets[n * 104_729 % targets.len()]);
+        allowed += usize::from(access::allowed(&projects, user, Action::Push, target));
+    }
+    let nanoseconds = started.elapsed().as_nanos() as f64 / count as f64;
+    let what = format!("a decision, 10,000 users x 1,000 projects ({allowed} of {count} allowed)");
+    section.goal(what, format!("{nanoseconds:.0} ns"), "< 10 us", nanoseconds < 10_000.0);
 }
 
 impl Setting {

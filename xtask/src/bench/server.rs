@@ -123,9 +123,8 @@ impl Server {
 
     fn wait_until_ready(&mut self, started: Instant) -> Result<()> {
         while started.elapsed() < Duration::from_secs(60) {
-            let answer = Connection::open(self.address).and_then(|mut connection| {
-                connection.fetch(&client::request("GET", "/v2/", ""), &[])
-            });
+            let answer = Connection::open(self.address)
+                .and_then(|mut connection| connection.fetch(&client::request("GET", "/v2/", ""), &[]));
             // One that asks who is there answers, too.
             if answer.is_ok_and(|answer| matches!(answer.status, 200 | 401)) {
                 self.ready_after = started.elapsed();
