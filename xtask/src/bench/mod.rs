@@ -8,6 +8,7 @@ mod access;
 mod client;
 mod context;
 mod copy;
+mod fair;
 mod footprint;
 mod gc_load;
 mod load;
@@ -51,6 +52,7 @@ const BENCHES: &[Bench] = &[
     ("blob-get", reads::blobs),
     ("manifest-get", reads::manifests),
     ("access", access::run),
+    ("fair", fair::run),
     ("push-64m", writes::large),
     ("push-4k", writes::small),
     ("copy", copy::run),
@@ -66,6 +68,9 @@ pub fn run(args: &[String]) -> Result<()> {
     }
     if args.first().is_some_and(|arg| arg == receiver::COMMAND) {
         return receiver::run(&args[1..]);
+    }
+    if args.first().is_some_and(|arg| arg == fair::COMMAND) {
+        return fair::load(&args[1..]);
     }
     let options = parse(args)?;
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the workspace")?;
