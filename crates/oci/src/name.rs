@@ -327,9 +327,9 @@ mod tests {
     #[test]
     fn a_project_lies_in_those_before_it() {
         let check = |name: &str, expect: &[&str]| {
-            let project = project(name);
-            assert_eq!(project.ancestors().collect::<Vec<_>>(), expect);
-            assert_eq!(project.parent().as_ref().map(ProjectName::as_str), expect.get(1).copied());
+            let inner = project(name);
+            assert_eq!(inner.ancestors().collect::<Vec<_>>(), expect);
+            assert_eq!(inner.parent().as_ref().map(ProjectName::as_str), expect.get(1).copied());
             assert_eq!(Some(project(name).outermost()), expect.last().copied());
         };
         check("team", &["team"]);
@@ -363,7 +363,7 @@ mod tests {
             if let Ok(name) = text.parse::<ProjectName>() {
                 prop_assert_eq!(name.as_str(), &text);
                 let app: RepoName = format!("{text}/app").parse().unwrap();
-                prop_assert!(name.contains(&app) && app.projects().next() == Some(name));
+                prop_assert!(name.contains(&app) && app.projects().next() == Some(name.as_str()));
             }
             if let Ok(tag) = text.parse::<Tag>() {
                 prop_assert_eq!(tag.as_str(), &text);
