@@ -16,6 +16,13 @@ use crate::reply::JSON;
 /// The longest form, in bytes.
 const FORM_MAX: u64 = 64 << 10;
 
+/// The exchange of the token of a CI job or a pod (RFC 8693).
+const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+
+/// What such a token may be called.
+const SUBJECT_TOKENS: [&str; 2] =
+    ["urn:ietf:params:oauth:token-type:jwt", "urn:ietf:params:oauth:token-type:id_token"];
+
 /// Answers `/token` and `/.well-known/jwks.json`.
 pub struct TokenEdge {
     identity: Arc<Identity>,
@@ -100,8 +107,21 @@ impl TokenEdge {
                     authorization(&head.headers)?.ok_or_else(|| invalid("there is no Authorization"))?;
                 self.identity.issue(Claimant::Header(header), &wanted, client).await?
             }
+            Some(EXCHANGE) => {
+                let kind = field("subject_token_type").unwrap_or_default();
+                if !SUBJECT_TOKENS.contains(&&*kind) {
+                    return Err(invalid(&format!(
+                        "the subject_token_type is one of {}",
+                        SUBJECT_TOKENS.join(", ")
+                    )));
+                }
+                let token = Secret::new(
+                    field("subject_token").ok_or_else(|| invalid("the form has no subject_token"))?,
+                );
+                self.identity.issue(Claimant::Workload(&token), &wanted, client).await?
+            }
             _ => {
-                let known = "the grant_type is password, refresh_token or client_credentials";
+                let known = "the grant_type is password, refresh_token, client_credentials or the one of a token exchange";
                 return Err(Failure::new(StatusCode::BAD_REQUEST, "unsupported_grant_type", known));
             }
         };

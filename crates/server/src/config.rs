@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use crate::bounds;
+use crate::external::{LdapSection, WorkloadSection};
 use crate::memory;
 use crate::span::Span;
 
@@ -69,13 +70,18 @@ pub struct AuthConfig {
     pub tokens_per_user: usize,
     /// The most robots of one project.
     pub robots_per_project: usize,
+    /// People whom an LDAP directory knows.
+    pub ldap: LdapSection,
+    /// CI jobs and pods, by the tokens of their platforms.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub workload: Vec<WorkloadSection>,
 }
 
 /// Whether there are users.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AuthMode {
-    /// As soon as there is one, or an address can be reached over the network.
+    /// As soon as there is one, others know some, or an address can be reached over the network.
     #[default]
     Auto,
     /// Yes.
@@ -217,6 +223,8 @@ impl Default for AuthConfig {
             robot_days: limits.robot_days.unwrap_or(0),
             tokens_per_user: limits.tokens_per_user,
             robots_per_project: limits.robots_per_project,
+            ldap: LdapSection::default(),
+            workload: Vec::new(),
         }
     }
 }
@@ -397,7 +405,8 @@ impl Config {
             AuthMode::On => true,
             AuthMode::Off => false,
             AuthMode::Auto => {
-                !self.allow_unauthenticated_network && (has_users || self.network_address().is_some())
+                let is_wanted = has_users || self.network_address().is_some() || self.auth.names_others();
+                !self.allow_unauthenticated_network && is_wanted
             }
         }
     }

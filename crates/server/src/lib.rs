@@ -3,6 +3,7 @@
 mod admin;
 mod bounds;
 mod config;
+mod external;
 mod maintenance;
 mod memory;
 mod metrics;

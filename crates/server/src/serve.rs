@@ -43,6 +43,7 @@ pub async fn serve(config: Config) -> Result<()> {
     let (stopping, stopped) = watch::channel(false);
     let jobs = tokio::spawn(maintenance::runner(&config, &store, &metrics, identity.as_ref())?.run(stopped));
     announce(&listeners, &config, identity.is_some());
+    identity.iter().for_each(users::announce);
     let cut = http_kit::serve(listeners, config.http_limits(), signals(tls)?).await;
     if cut > 0 {
         tracing::warn!(cut, "transfers were cut when the time to end them was over");
