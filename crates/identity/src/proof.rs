@@ -132,7 +132,8 @@ impl Identity {
             Credential::Token { id, hash } => directory.by_token(id, hash).await?,
             Credential::Robot { name, hash } => directory.by_robot(name, hash).await?,
             Credential::Ldap { user, since } => {
-                (directory.by_ldap(user).await?, Some(since.plus(BELIEVED_FOR)))
+                let end = proof.token.is_none().then(|| since.plus(BELIEVED_FOR));
+                (directory.by_ldap(user).await?, end)
             }
             Credential::Workload { rule, subject, until } => (self.by_workload(rule, subject)?, Some(*until)),
         };
@@ -255,4 +256,49 @@ pub(crate) fn scope_of(claims: &Claims) -> Scope {
         }
     }
     Scope::Repositories { repositories, catalog }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn access_tokens_say_what_stands_behind_them() {
+        let end = seconds(1_800_000_300);
+        let check = |credential: Credential, uid: &str, via: &str| {
+            let (uid, via) = {
+                let claims = credential.claims();
+                assert_eq!((claims.0.as_str(), claims.1.as_str()), (uid, via));
+                claims
+            };
+            let claims = Claims {
+                iss: String::new(),
+                sub: String::new(),
+                aud: String::new(),
+                exp: 1_800_000_300,
+                nbf: 0,
+                iat: 0,
+                jti: String::new(),
+                uid,
+                via,
+                access: Vec::new(),
+            };
+            let back = Credential::of_claims(&claims).unwrap();
+            assert_eq!(format!("{back:?}"), format!("{credential:?}"));
+        };
+        let (hash, user): (String, UserName) = ("0123456789abcdef".into(), "ann".parse().unwrap());
+        check(Credential::Nothing, "", "anonymous");
+        check(
+            Credential::Password { user: user.clone(), hash: hash.clone() },
+            "ann",
+            "password:0123456789abcdef",
+        );
+        check(Credential::Token { id: "x".into(), hash: hash.clone() }, "x", "token:0123456789abcdef");
+        let name: RobotName = "robot$team+ci".parse().unwrap();
+        check(Credential::Robot { name, hash }, "robot$team+ci", "robot:0123456789abcdef");
+        check(Credential::Ldap { user, since: seconds(7) }, "ann", "ldap:7000000");
+        let (rule, subject) = ("main".to_owned(), "repo:org/app:ref:refs/heads/main".to_owned());
+        let workload = Credential::Workload { rule, subject: subject.clone(), until: end };
+        check(workload, &subject, "workload:main");
+    }
 }

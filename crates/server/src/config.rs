@@ -399,18 +399,6 @@ impl Config {
         self.listen.iter().find(|address| !address.ip().to_canonical().is_loopback())
     }
 
-    /// Whether there are to be users, given whether there are some already.
-    pub(crate) fn has_auth(&self, has_users: bool) -> bool {
-        match self.auth.mode {
-            AuthMode::On => true,
-            AuthMode::Off => false,
-            AuthMode::Auto => {
-                let is_wanted = has_users || self.network_address().is_some() || self.auth.names_others();
-                !self.allow_unauthenticated_network && is_wanted
-            }
-        }
-    }
-
     /// The bounds on what users may make.
     pub(crate) fn identity_limits(&self) -> identity::Limits {
         let days = |days: u64| (days > 0).then_some(days);
@@ -579,23 +567,6 @@ mod tests {
         }
         let allowed = "listen = [\"0.0.0.0:5000\"]\nallow_unauthenticated_network = true";
         assert!(load(allowed, &[], Overrides::default()).is_ok());
-    }
-
-    #[test]
-    fn there_are_users_where_anybody_could_come_in() {
-        let check = |file: &str, has_users: bool, expect: bool| {
-            let config = load(file, &[], Overrides::default()).unwrap();
-            assert_eq!(config.has_auth(has_users), expect, "{file}");
-        };
-        let network = "listen = [\"0.0.0.0:5000\"]";
-        check("", false, false);
-        check("", true, true);
-        check(network, false, true);
-        check("listen = [\"127.0.0.1:1\", \"[::1]:1\"]", false, false);
-        check("listen = [\"127.0.0.1:1\", \"192.0.2.1:1\"]", false, true);
-        check(&format!("allow_unauthenticated_network = true\n{network}"), true, false);
-        check("[auth]\nmode = \"on\"", false, true);
-        check("[auth]\nmode = \"off\"", true, false);
     }
 
     #[test]

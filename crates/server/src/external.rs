@@ -1,5 +1,5 @@
-//! The configuration of those who are known elsewhere: `[auth.ldap]` and `[[auth.workload]]`. docs/ldap.md and
-//! docs/workload-identity.md tell of them.
+//! Whether there are users, and the configuration of those who are known elsewhere: `[auth.ldap]` and
+//! `[[auth.workload]]`, of which docs/ldap.md and docs/workload-identity.md tell.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use meta::SystemClock;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-use crate::config::AuthConfig;
+use crate::config::{AuthConfig, AuthMode, Config};
 use crate::span::Span;
 
 /// The most bytes of a file of authorities.
@@ -109,6 +109,20 @@ fn read_authorities(file: &Path) -> Result<Vec<u8>> {
     std::fs::read(file).with_context(wrong)
 }
 
+impl Config {
+    /// Whether there are to be users, given whether there are some already.
+    pub(crate) fn has_auth(&self, has_users: bool) -> bool {
+        match self.auth.mode {
+            AuthMode::On => true,
+            AuthMode::Off => false,
+            AuthMode::Auto => {
+                let is_wanted = has_users || self.network_address().is_some() || self.auth.names_others();
+                !self.allow_unauthenticated_network && is_wanted
+            }
+        }
+    }
+}
+
 impl AuthConfig {
     /// Whether there is anybody who is known elsewhere.
     pub(crate) fn names_others(&self) -> bool {
@@ -131,7 +145,7 @@ impl AuthConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Config, Overrides};
+    use crate::config::Overrides;
 
     fn load(text: &str, variables: &[(&str, &str)]) -> Result<Config> {
         let folder = tempfile::tempdir().unwrap();
@@ -140,6 +154,23 @@ mod tests {
         let environment =
             |name: &str| variables.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned());
         Config::load(Some(&path), &environment, Overrides::default())
+    }
+
+    #[test]
+    fn there_are_users_where_anybody_could_come_in() {
+        let check = |file: &str, has_users: bool, expect: bool| {
+            let config = load(file, &[]).unwrap();
+            assert_eq!(config.has_auth(has_users), expect, "{file}");
+        };
+        let network = "listen = [\"0.0.0.0:5000\"]";
+        check("", false, false);
+        check("", true, true);
+        check(network, false, true);
+        check("listen = [\"127.0.0.1:1\", \"[::1]:1\"]", false, false);
+        check("listen = [\"127.0.0.1:1\", \"192.0.2.1:1\"]", false, true);
+        check(&format!("allow_unauthenticated_network = true\n{network}"), true, false);
+        check("[auth]\nmode = \"on\"", false, true);
+        check("[auth]\nmode = \"off\"", true, false);
     }
 
     const LDAP: &str = "[auth.ldap]\nurl = 'ldaps://a'\nuser_base = 'dc=a'\nbind_dn = 'cn=w'\n";
