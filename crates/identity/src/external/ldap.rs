@@ -109,7 +109,11 @@ impl People {
         };
         let kept = directory.keep_heard(Source::Ldap, &user, &heard(&person), self.create).await;
         if !kept.map_err(unavailable)? {
-            tracing::info!(%user, "the directory lets this person in, and this registry does not: there is no user of the source ldap by that name, or it is disabled");
+            tracing::info!(
+                %user,
+                "the directory lets this person in, and this registry does not: there is no user of the source ldap \
+                 by that name, or it is disabled"
+            );
             return Ok(None);
         }
         let now = directory.now();
@@ -165,7 +169,11 @@ impl People {
                 Ok((Said::Gone, directory.now().plus(self.recheck)))
             }
             Err(error) => {
-                tracing::warn!(%error, %user, "the directory cannot be asked: who was verified within the last hour goes on");
+                tracing::warn!(
+                    %error,
+                    %user,
+                    "the directory cannot be asked: who was verified within the last hour goes on"
+                );
                 Ok((before, directory.now().plus(self.recheck.min(RETRY))))
             }
         }

@@ -55,9 +55,9 @@ impl WorkloadRule {
             return Err("give it a name of 1 to 64 lowercase letters, digits, `.`, `_` and `-`".into());
         }
         if self.permissions.iter().all(|permission| permission.actions.0.is_empty()) {
-            return Err(
-                "it allows nothing: say what in permissions, such as [{project = \"team\", actions = [\"pull\"]}]".into(),
-            );
+            return Err("it allows nothing: say what in permissions, such as \
+                 [{ project = \"team\", actions = [\"pull\"] }]"
+                .into());
         }
         if !(Duration::from_secs(1)..=LIFETIME_MAX).contains(&self.lifetime) {
             return Err("write a lifetime from 1s to 1h".into());
