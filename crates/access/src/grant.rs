@@ -17,6 +17,8 @@ pub enum Actor {
     User(Arc<str>),
     /// A robot, by its whole name, such as `robot$team+ci`.
     Robot(Arc<str>),
+    /// A CI job or a pod, by the rule that let it in and what its issuer calls it: `workload:RULE:SUBJECT`.
+    Workload(Arc<str>),
     /// Whoever may open the socket in the data folder.
     Local,
     /// The registry itself, in one of its jobs.
@@ -27,7 +29,7 @@ impl fmt::Display for Actor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Anonymous => f.write_str("anonymous"),
-            Self::User(name) | Self::Robot(name) => f.write_str(name),
+            Self::User(name) | Self::Robot(name) | Self::Workload(name) => f.write_str(name),
             Self::Local => f.write_str("local"),
             Self::Job(name) => write!(f, "job:{name}"),
         }

@@ -17,6 +17,13 @@ use crate::reply::JSON;
 /// The longest form, in bytes.
 const FORM_MAX: u64 = 64 << 10;
 
+/// The exchange of the token of a CI job or a pod (RFC 8693).
+const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+
+/// What such a token may be called.
+const SUBJECT_TOKENS: [&str; 2] =
+    ["urn:ietf:params:oauth:token-type:jwt", "urn:ietf:params:oauth:token-type:id_token"];
+
 /// Answers `/token` and `/.well-known/jwks.json`.
 pub struct TokenEdge {
     identity: Arc<Identity>,
@@ -122,32 +129,41 @@ impl TokenEdge {
         let scopes = form.all("scope").flat_map(|scopes| split(&scopes)).collect();
         let offline = form.first("access_type").is_some_and(|access| access == "offline");
         let wanted = TokenRequest { scopes, offline };
-        let field = |name: &str| form.first(name).map(std::borrow::Cow::into_owned);
-        let issued = match field("grant_type").as_deref() {
+        let need = |name: &str| {
+            let value = form.first(name).map(std::borrow::Cow::into_owned);
+            value.ok_or_else(|| invalid(&format!("the form has no {name}")))
+        };
+        let (name, secret);
+        let claimant = match form.first("grant_type").as_deref() {
             Some("password") => {
-                let name = field("username").ok_or_else(|| invalid("the form has no username"))?;
-                let secret =
-                    Secret::new(field("password").ok_or_else(|| invalid("the form has no password"))?);
-                self.identity
-                    .issue(Claimant::Password { name: &name, secret: &secret }, &wanted, client)
-                    .await?
+                (name, secret) = (need("username")?, Secret::new(need("password")?));
+                *claimed = Some(name.clone());
+                Claimant::Password { name: &name, secret: &secret }
             }
             Some("refresh_token") => {
-                let token = field("refresh_token").ok_or_else(|| invalid("the form has no refresh_token"))?;
-                self.identity.issue(Claimant::Refresh(&Secret::new(token)), &wanted, client).await?
+                secret = Secret::new(need("refresh_token")?);
+                Claimant::Refresh(&secret)
             }
             Some("client_credentials") => {
-                let header =
-                    authorization(&head.headers)?.ok_or_else(|| invalid("there is no Authorization"))?;
+                let header = authorization(&head.headers)?;
+                let header = header.ok_or_else(|| invalid("there is no Authorization"))?;
                 *claimed = self.claimed(header);
-                self.identity.issue(Claimant::Header(header), &wanted, client).await?
+                Claimant::Header(header)
+            }
+            Some(EXCHANGE) => {
+                if !SUBJECT_TOKENS.contains(&&*need("subject_token_type")?) {
+                    let known = SUBJECT_TOKENS.join(" or ");
+                    return Err(invalid(&format!("the subject_token_type is {known}")));
+                }
+                secret = Secret::new(need("subject_token")?);
+                Claimant::Workload(&secret)
             }
             _ => {
-                let known = "the grant_type is password, refresh_token or client_credentials";
+                let known = "the grant_type is password, refresh_token, client_credentials or that of a token exchange";
                 return Err(Failure::new(StatusCode::BAD_REQUEST, "unsupported_grant_type", known));
             }
         };
-        Ok(issued)
+        Ok(self.identity.issue(claimant, &wanted, client).await?)
     }
 }
 

@@ -16,6 +16,7 @@ use sha2::{Digest as _, Sha256};
 use crate::attempts::Attempts;
 use crate::authorization::Authorization;
 use crate::directory::Directory;
+use crate::external::External;
 use crate::keys::Keys;
 use crate::model::{PasswordChange, RobotRecord, TokenRecord, UserRecord};
 use crate::names::{RobotName, UserName};
@@ -41,6 +42,7 @@ pub struct Identity {
     attempts: Attempts,
     remembered: Cache<[u8; 32], Arc<Remembered>>,
     pub(crate) keys: Keys,
+    pub(crate) external: External,
     anonymous: Arc<Subject>,
     local: Arc<Subject>,
 }
@@ -50,7 +52,16 @@ pub(crate) struct Remembered {
     pub(crate) proof: Proof,
     pub(crate) subject: Arc<Subject>,
     epoch: u64,
+    /// Until when the subject is as it was.
+    fresh: Timestamp,
+    /// Until when the proof is good.
     until: Timestamp,
+}
+
+impl Remembered {
+    fn is_fresh(&self, epoch: u64, now: Timestamp) -> bool {
+        self.epoch == epoch && now < self.fresh
+    }
 }
 
 impl Identity {
@@ -62,6 +73,7 @@ impl Identity {
             attempts: Attempts::new(),
             remembered: Cache::new(REMEMBERED),
             keys,
+            external: External::default(),
             anonymous: Arc::new(Subject::anonymous()),
             local: Arc::new(Subject::local()),
         })
@@ -114,14 +126,20 @@ impl Identity {
         // What changes from here on makes what is worked out now look older than it is, and never newer.
         let epoch = self.directory.epoch();
         let proof = match self.recollect(&key) {
-            Some(found) if found.epoch == epoch => return Ok(found),
+            Some(found) if found.is_fresh(epoch, self.directory.now()) => return Ok(found),
             Some(found) => found.proof.clone(),
             None => self.prove(header, address).await?,
         };
-        let Known { subject, until } = self.directory.subject_of(&proof).await?;
+        let known = self.subject_of(&proof).await;
+        if known.is_err() {
+            // What proves nothing any more may do so again later on, and is then looked at anew.
+            self.remembered.remove(&key);
+        }
+        let Known { subject, fresh, until } = known?;
         let latest = self.directory.now().plus(REMEMBERED_FOR);
         let until = until.map_or(latest, |until| until.min(latest));
-        let verified = Arc::new(Remembered { proof, subject, epoch, until });
+        let fresh = fresh.map_or(until, |fresh| fresh.min(until));
+        let verified = Arc::new(Remembered { proof, subject, epoch, fresh, until });
         self.remembered.insert(key, Arc::clone(&verified));
         Ok(verified)
     }
@@ -135,6 +153,9 @@ impl Identity {
             Authorization::Basic { name, secret } => match TokenSecret::parse(secret.expose()) {
                 Some(secret) => self.prove_opaque(Some(&name), &secret, address).await,
                 None => {
+                    if let Some(proof) = self.prove_elsewhere(&name, &secret, address).await? {
+                        return Ok(proof);
+                    }
                     let (user, record) = self.check_password(&name, secret, address).await?;
                     let hash = record.password.as_ref().ok_or(Unauthenticated::Wrong)?;
                     Ok(Proof { credential: Credential::password(&user, hash), token: None })
@@ -229,12 +250,12 @@ impl Identity {
         }
     }
 
-    fn may_try(&self, name: &str, address: Option<IpAddr>) -> Result<(), Unauthenticated> {
+    pub(crate) fn may_try(&self, name: &str, address: Option<IpAddr>) -> Result<(), Unauthenticated> {
         let outcome = self.attempts.check(name, place(address), self.directory.now());
         outcome.map_err(|wait| Unauthenticated::TooManyAttempts(wait.seconds))
     }
 
-    fn tried(&self, name: &str, address: Option<IpAddr>, succeeded: bool) {
+    pub(crate) fn tried(&self, name: &str, address: Option<IpAddr>, succeeded: bool) {
         let now = self.directory.now();
         if succeeded {
             self.attempts.succeeded(name, place(address), now);
@@ -274,7 +295,7 @@ impl Gate for Identity {
             return Some(Arc::clone(if presented.local { &self.local } else { &self.anonymous }));
         };
         let found = self.recollect(&key_of(header))?;
-        (found.epoch == self.directory.epoch()).then(|| Arc::clone(&found.subject))
+        found.is_fresh(self.directory.epoch(), self.directory.now()).then(|| Arc::clone(&found.subject))
     }
 
     fn authenticate<'a>(

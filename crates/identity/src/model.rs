@@ -27,8 +27,19 @@ pub enum Source {
     Oidc,
 }
 
+impl Source {
+    /// The name in records and logs.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Ldap => "ldap",
+            Self::Oidc => "oidc",
+        }
+    }
+}
+
 /// A user, as kept.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct UserRecord {
     #[serde(default)]
     pub(crate) source: Source,
@@ -74,6 +85,9 @@ pub struct User {
 pub struct NewUser {
     /// The name that they sign in with.
     pub name: UserName,
+    /// Where their password is checked.
+    #[serde(default)]
+    pub source: Source,
     /// Their first password; without one they cannot sign in with a password.
     #[serde(default)]
     pub password: Option<Secret>,

@@ -161,13 +161,15 @@ fn is_invisible(character: char) -> bool {
         || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
+/// The first characters of a text from outside, without those that fool terminals.
+pub(crate) fn printable(text: &str, longest: usize) -> String {
+    let shown = |c| if is_invisible(c) { char::REPLACEMENT_CHARACTER } else { c };
+    text.chars().take(longest).map(shown).collect()
+}
+
 /// What an error shows of a text that may be long, or made to fool a terminal.
 fn shorten(text: &str) -> String {
-    let mut short: String = text
-        .chars()
-        .take(80)
-        .map(|c| if is_invisible(c) { char::REPLACEMENT_CHARACTER } else { c })
-        .collect();
+    let mut short = printable(text, 80);
     if text.chars().nth(80).is_some() {
         short.push('…');
     }

@@ -7,12 +7,14 @@ use access::{Action, ActionSet, Actor, Scope, Subject, Unauthenticated};
 use meta::{EntryKind, Timestamp};
 use oci::RepoName;
 
-use crate::model::{RobotRecord, TokenRecord, UserRecord, rights};
+use crate::external::BELIEVED_FOR;
+use crate::gate::seconds;
+use crate::model::{RobotRecord, Source, TokenRecord, UserRecord, rights};
 use crate::names::{RobotName, UserName};
 use crate::password::PasswordHash;
 use crate::secret::SecretHash;
 use crate::signer::Claims;
-use crate::{Directory, IdentityError};
+use crate::{Directory, Identity, IdentityError};
 
 /// The catalog, as scopes of access tokens name it.
 pub(crate) const CATALOG: (&str, &str) = ("registry", "catalog");
@@ -28,6 +30,10 @@ pub(crate) enum Credential {
     Token { id: String, hash: String },
     /// A robot's secret.
     Robot { name: RobotName, hash: String },
+    /// A password that an LDAP directory took at that moment.
+    Ldap { user: UserName, since: Timestamp },
+    /// The token of a CI job or a pod, which ends at that moment.
+    Workload { rule: String, subject: String, until: Timestamp },
 }
 
 /// What showed who somebody is.
@@ -58,7 +64,14 @@ impl Credential {
             Self::Password { user, hash } => (user.to_string(), format!("password:{hash}")),
             Self::Token { id, hash } => (id.clone(), format!("token:{hash}")),
             Self::Robot { name, hash } => (name.to_string(), format!("robot:{hash}")),
+            Self::Ldap { user, since } => (user.to_string(), format!("ldap:{}", since.micros())),
+            Self::Workload { rule, subject, .. } => (subject.clone(), format!("workload:{rule}")),
         }
+    }
+
+    /// Whether it would be known here if it were over, so that it can stand behind a token for weeks.
+    pub(crate) fn is_kept_here(&self) -> bool {
+        !matches!(self, Self::Ldap { .. } | Self::Workload { .. })
     }
 
     /// What an access token said of it, read back.
@@ -73,6 +86,13 @@ impl Credential {
             "password" => Some(Self::Password { user: uid.parse().ok()?, hash }),
             "token" => Some(Self::Token { id: uid.clone(), hash }),
             "robot" => Some(Self::Robot { name: uid.parse().ok()?, hash }),
+            "ldap" => {
+                let since = Timestamp::from_micros(hash.parse().ok()?);
+                Some(Self::Ldap { user: uid.parse().ok()?, since })
+            }
+            "workload" => {
+                Some(Self::Workload { rule: hash, subject: uid.clone(), until: seconds(claims.exp) })
+            }
             _ => None,
         }
     }
@@ -87,29 +107,45 @@ fn fingerprint_of_password(hash: &PasswordHash) -> String {
     fingerprint(&SecretHash::of(&crate::Secret::new(hash.as_str())))
 }
 
-/// Somebody, and until when that can be believed without looking again.
+/// Somebody, and until when that can be believed.
 pub(crate) struct Known {
     pub(crate) subject: Arc<Subject>,
+    /// When to ask again who keeps the user elsewhere; never where absent.
+    pub(crate) fresh: Option<Timestamp>,
+    /// When the proof ends; not by itself where absent.
     pub(crate) until: Option<Timestamp>,
 }
 
-impl Directory {
+impl Identity {
     /// Who it is whom a proof is of, and what they may do now. Fails where that is over: the user is gone or kept out,
     /// or the secret was replaced.
     pub(crate) async fn subject_of(&self, proof: &Proof) -> Result<Known, Unauthenticated> {
+        // An access token ends after minutes: nobody else is asked about its user.
+        let fresh = match &proof.token {
+            Some(_) => None,
+            None => self.confirm(&proof.credential).await?,
+        };
+        let directory = self.directory();
         let (subject, end) = match &proof.credential {
             Credential::Nothing => (Subject::anonymous(), None),
-            Credential::Password { user, hash } => (self.by_password(user, hash).await?, None),
-            Credential::Token { id, hash } => self.by_token(id, hash).await?,
-            Credential::Robot { name, hash } => self.by_robot(name, hash).await?,
+            Credential::Password { user, hash } => (directory.by_password(user, hash).await?, None),
+            Credential::Token { id, hash } => directory.by_token(id, hash).await?,
+            Credential::Robot { name, hash } => directory.by_robot(name, hash).await?,
+            Credential::Ldap { user, since } => {
+                let end = proof.token.is_none().then(|| since.plus(BELIEVED_FOR));
+                (directory.by_ldap(user).await?, end)
+            }
+            Credential::Workload { rule, subject, until } => (self.by_workload(rule, subject)?, Some(*until)),
         };
         let Some((scope, expires)) = &proof.token else {
-            return Ok(Known { subject: Arc::new(subject), until: end });
+            return Ok(Known { subject: Arc::new(subject), fresh, until: end });
         };
         let until = Some(end.map_or(*expires, |end| end.min(*expires)));
-        Ok(Known { subject: Arc::new(subject.within(scope.clone())), until })
+        Ok(Known { subject: Arc::new(subject.within(scope.clone())), fresh, until })
     }
+}
 
+impl Directory {
     async fn by_password(&self, name: &UserName, hash: &str) -> Result<Subject, Unauthenticated> {
         let record = self.live_user(name).await?;
         let same = record.password.as_ref().is_some_and(|now| fingerprint_of_password(now) == hash);
@@ -159,6 +195,14 @@ impl Directory {
         let end = [robot.expires, secret.until].into_iter().flatten().min();
         let subject = Subject::new(Actor::Robot(text.into()), "robot", Arc::new(rights(&robot.permissions)));
         Ok((subject, end))
+    }
+
+    async fn by_ldap(&self, name: &UserName) -> Result<Subject, Unauthenticated> {
+        let record = self.live_user(name).await?;
+        if record.source != Source::Ldap {
+            return Err(Unauthenticated::Wrong);
+        }
+        self.user_subject(name, &record, "ldap").await
     }
 
     /// A user who is not kept out.
@@ -212,4 +256,49 @@ pub(crate) fn scope_of(claims: &Claims) -> Scope {
         }
     }
     Scope::Repositories { repositories, catalog }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn access_tokens_say_what_stands_behind_them() {
+        let end = seconds(1_800_000_300);
+        let check = |credential: Credential, uid: &str, via: &str| {
+            let (uid, via) = {
+                let claims = credential.claims();
+                assert_eq!((claims.0.as_str(), claims.1.as_str()), (uid, via));
+                claims
+            };
+            let claims = Claims {
+                iss: String::new(),
+                sub: String::new(),
+                aud: String::new(),
+                exp: 1_800_000_300,
+                nbf: 0,
+                iat: 0,
+                jti: String::new(),
+                uid,
+                via,
+                access: Vec::new(),
+            };
+            let back = Credential::of_claims(&claims).unwrap();
+            assert_eq!(format!("{back:?}"), format!("{credential:?}"));
+        };
+        let (hash, user): (String, UserName) = ("0123456789abcdef".into(), "ann".parse().unwrap());
+        check(Credential::Nothing, "", "anonymous");
+        check(
+            Credential::Password { user: user.clone(), hash: hash.clone() },
+            "ann",
+            "password:0123456789abcdef",
+        );
+        check(Credential::Token { id: "x".into(), hash: hash.clone() }, "x", "token:0123456789abcdef");
+        let name: RobotName = "robot$team+ci".parse().unwrap();
+        check(Credential::Robot { name, hash }, "robot$team+ci", "robot:0123456789abcdef");
+        check(Credential::Ldap { user, since: seconds(7) }, "ann", "ldap:7000000");
+        let (rule, subject) = ("main".to_owned(), "repo:org/app:ref:refs/heads/main".to_owned());
+        let workload = Credential::Workload { rule, subject: subject.clone(), until: end };
+        check(workload, &subject, "workload:main");
+    }
 }

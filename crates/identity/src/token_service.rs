@@ -25,6 +25,9 @@ const LIFE: Duration = Duration::from_secs(300);
 /// Whom refresh tokens are for.
 const REFRESH_AUDIENCE: &str = "wharf/refresh";
 
+/// What RFC 8693 calls an access token.
+const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
+
 /// The most scopes that a client may ask for at once.
 const SCOPES_MAX: usize = 100;
 
@@ -52,6 +55,8 @@ pub enum Claimant<'a> {
     },
     /// By a refresh token.
     Refresh(&'a Secret),
+    /// By the token that the platform of a CI job or a pod signed (RFC 8693).
+    Workload(&'a Secret),
 }
 
 /// What a client gets.
@@ -61,6 +66,11 @@ pub struct Issued {
     pub token: String,
     /// The same, under the name that OAuth has for it.
     pub access_token: String,
+    /// How it is sent.
+    pub token_type: &'static str,
+    /// What it is, where it was exchanged for another (RFC 8693, 2.2.1).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub issued_token_type: Option<&'static str>,
     /// How long it is good, in seconds.
     pub expires_in: u64,
     /// Since when.
@@ -88,21 +98,25 @@ impl Identity {
                 "a token has {SCOPES_MAX} scopes at most: ask for fewer"
             )));
         }
+        let exchanged = matches!(claimant, Claimant::Workload(_));
         let (credential, subject) = self.claimant(claimant, address).await?;
+        let life = self.life_of_token(&credential).unwrap_or(LIFE);
         let now = self.directory().now();
         let access = self.access(&subject, &request.scopes);
         let scope =
             access.iter().map(|entry| format!("{}:{}:{}", entry.kind, entry.name, entry.actions.join(",")));
         let scope = scope.collect::<Vec<_>>().join(" ");
-        let token = self.sign(&credential, &subject, AUDIENCE, now, LIFE, access)?;
-        let may_refresh = request.offline && !subject.is_anonymous();
+        let token = self.sign(&credential, &subject, AUDIENCE, now, life, access)?;
+        let may_refresh = request.offline && !subject.is_anonymous() && credential.is_kept_here();
         let refresh_token = may_refresh
             .then(|| self.sign(&credential, &subject, REFRESH_AUDIENCE, now, REFRESH_LIFE, Vec::new()))
             .transpose()?;
         Ok(Issued {
             access_token: token.clone(),
             token,
-            expires_in: LIFE.as_secs(),
+            token_type: "Bearer",
+            issued_token_type: exchanged.then_some(ACCESS_TOKEN),
+            expires_in: life.as_secs(),
             issued_at: time::text(now),
             scope,
             refresh_token,
@@ -126,7 +140,12 @@ impl Identity {
                 let claims = self.claims(token, REFRESH_AUDIENCE)?;
                 let credential = Credential::of_claims(&claims).ok_or(Unauthenticated::Wrong)?;
                 let proof = Proof { credential, token: None };
-                let Known { subject, .. } = self.directory().subject_of(&proof).await?;
+                let Known { subject, .. } = self.subject_of(&proof).await?;
+                Ok((proof.credential, (*subject).clone()))
+            }
+            Claimant::Workload(token) => {
+                let proof = self.prove_workload(token).await?;
+                let Known { subject, .. } = self.subject_of(&proof).await?;
                 Ok((proof.credential, (*subject).clone()))
             }
         }

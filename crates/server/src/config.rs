@@ -3,18 +3,17 @@
 //! The names of the variables follow from the names of the keys: `gc.grace` is `WHARF_GC_GRACE`. docs/configuration.md
 //! lists every key, and a test holds it against [`Config`].
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::num::{NonZeroU32, NonZeroU64};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use http_kit::KeyLimits;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use crate::bounds;
+use crate::external::{LdapSection, WorkloadSection};
+use crate::fair::FairConfig;
 use crate::memory;
 use crate::span::Span;
 
@@ -76,13 +75,18 @@ pub struct AuthConfig {
     pub tokens_per_user: usize,
     /// The most robots of one project.
     pub robots_per_project: usize,
+    /// People whom an LDAP directory knows.
+    pub ldap: LdapSection,
+    /// CI jobs and pods, by the tokens of their platforms.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub workload: Vec<WorkloadSection>,
 }
 
 /// Whether there are users.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AuthMode {
-    /// As soon as there is one, or an address can be reached over the network.
+    /// As soon as there is one, others know some, or an address can be reached over the network.
     #[default]
     Auto,
     /// Yes.
@@ -103,69 +107,6 @@ pub struct AuditConfig {
     pub keep_bytes: u64,
     /// A file with the key of the seals: 64 hexadecimal digits. Empty: the seals have no key.
     pub key_file: PathBuf,
-}
-
-/// Fair use: how much one may take. 0 is no limit.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct FairConfig {
-    /// Bytes of answers a second, for all together, shared out by address.
-    pub egress_bytes: u64,
-    /// Bytes of uploads a second, for all together, shared out by address.
-    pub ingress_bytes: u64,
-    /// How long a request waits for its turn before it is refused.
-    pub max_wait: Span,
-    /// Bytes a second of an address, in each direction.
-    pub address_bytes: u64,
-    /// Requests a second of an address.
-    pub address_requests: u32,
-    /// Requests of an address at once, after a rest; 0: as many as a second allows.
-    pub address_burst: u32,
-    /// Transfers of an address at once.
-    pub address_transfers: u32,
-    /// Bytes a second of a user or robot, in each direction.
-    pub identity_bytes: u64,
-    /// Requests a second of a user or robot.
-    pub identity_requests: u32,
-    /// Requests of a user or robot at once, after a rest; 0: as many as a second allows.
-    pub identity_burst: u32,
-    /// Transfers of a user or robot at once.
-    pub identity_transfers: u32,
-    /// Bytes a second of a project, in each direction.
-    pub project_bytes: u64,
-    /// Requests a second of a project.
-    pub project_requests: u32,
-    /// Requests of a project at once, after a rest; 0: as many as a second allows.
-    pub project_burst: u32,
-    /// Transfers of a project at once.
-    pub project_transfers: u32,
-    /// What these projects may take, with all that is below them, instead of what `project_*` says.
-    pub projects: BTreeMap<String, FairKey>,
-}
-
-/// What one project may take. 0 is no limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct FairKey {
-    /// Bytes a second, in each direction.
-    pub bytes: u64,
-    /// Requests a second.
-    pub requests: u32,
-    /// Requests at once, after a rest; 0: as many as a second allows.
-    pub burst: u32,
-    /// Transfers at once.
-    pub transfers: u32,
-}
-
-impl FairKey {
-    fn limits(self) -> KeyLimits {
-        KeyLimits {
-            bytes_per_second: NonZeroU64::new(self.bytes),
-            requests_per_second: NonZeroU32::new(self.requests),
-            burst: NonZeroU32::new(self.burst),
-            transfers: NonZeroU32::new(self.transfers),
-        }
-    }
 }
 
 /// Logging, to standard error.
@@ -303,6 +244,8 @@ impl Default for AuthConfig {
             robot_days: limits.robot_days.unwrap_or(0),
             tokens_per_user: limits.tokens_per_user,
             robots_per_project: limits.robots_per_project,
+            ldap: LdapSection::default(),
+            workload: Vec::new(),
         }
     }
 }
@@ -314,29 +257,6 @@ impl Default for AuditConfig {
             keep: Duration::from_secs(365 * 86_400).into(),
             keep_bytes: 4 << 30,
             key_file: PathBuf::new(),
-        }
-    }
-}
-
-impl Default for FairConfig {
-    fn default() -> Self {
-        Self {
-            egress_bytes: 0,
-            ingress_bytes: 0,
-            max_wait: http_kit::FairLimits::default().max_wait.into(),
-            address_bytes: 0,
-            address_requests: 0,
-            address_burst: 0,
-            address_transfers: 0,
-            identity_bytes: 0,
-            identity_requests: 0,
-            identity_burst: 0,
-            identity_transfers: 0,
-            project_bytes: 0,
-            project_requests: 0,
-            project_burst: 0,
-            project_transfers: 0,
-            projects: BTreeMap::new(),
         }
     }
 }
@@ -514,47 +434,6 @@ impl Config {
         self.listen.iter().find(|address| !address.ip().to_canonical().is_loopback())
     }
 
-    /// Whether there are to be users, given whether there are some already.
-    pub(crate) fn has_auth(&self, has_users: bool) -> bool {
-        match self.auth.mode {
-            AuthMode::On => true,
-            AuthMode::Off => false,
-            AuthMode::Auto => {
-                !self.allow_unauthenticated_network && (has_users || self.network_address().is_some())
-            }
-        }
-    }
-
-    /// How much one may take.
-    pub(crate) fn fair_limits(&self) -> http_kit::FairLimits {
-        let fair = &self.fair;
-        let key = |bytes, requests, burst, transfers| FairKey { bytes, requests, burst, transfers }.limits();
-        http_kit::FairLimits {
-            egress_bytes_per_second: NonZeroU64::new(fair.egress_bytes),
-            ingress_bytes_per_second: NonZeroU64::new(fair.ingress_bytes),
-            per_address: key(
-                fair.address_bytes,
-                fair.address_requests,
-                fair.address_burst,
-                fair.address_transfers,
-            ),
-            per_identity: key(
-                fair.identity_bytes,
-                fair.identity_requests,
-                fair.identity_burst,
-                fair.identity_transfers,
-            ),
-            per_project: key(
-                fair.project_bytes,
-                fair.project_requests,
-                fair.project_burst,
-                fair.project_transfers,
-            ),
-            projects: fair.projects.iter().map(|(name, key)| (name.as_str().into(), key.limits())).collect(),
-            max_wait: fair.max_wait.into(),
-        }
-    }
-
     /// The bounds on what users may make.
     pub(crate) fn identity_limits(&self) -> identity::Limits {
         let days = |days: u64| (days > 0).then_some(days);
@@ -724,23 +603,6 @@ mod tests {
         }
         let allowed = "listen = [\"0.0.0.0:5000\"]\nallow_unauthenticated_network = true";
         assert!(load(allowed, &[], Overrides::default()).is_ok());
-    }
-
-    #[test]
-    fn there_are_users_where_anybody_could_come_in() {
-        let check = |file: &str, has_users: bool, expect: bool| {
-            let config = load(file, &[], Overrides::default()).unwrap();
-            assert_eq!(config.has_auth(has_users), expect, "{file}");
-        };
-        let network = "listen = [\"0.0.0.0:5000\"]";
-        check("", false, false);
-        check("", true, true);
-        check(network, false, true);
-        check("listen = [\"127.0.0.1:1\", \"[::1]:1\"]", false, false);
-        check("listen = [\"127.0.0.1:1\", \"192.0.2.1:1\"]", false, true);
-        check(&format!("allow_unauthenticated_network = true\n{network}"), true, false);
-        check("[auth]\nmode = \"on\"", false, true);
-        check("[auth]\nmode = \"off\"", true, false);
     }
 
     #[test]

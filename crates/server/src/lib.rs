@@ -4,6 +4,8 @@ mod admin;
 mod audit;
 mod bounds;
 mod config;
+mod external;
+mod fair;
 mod maintenance;
 mod memory;
 mod metrics;

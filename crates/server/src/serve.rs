@@ -48,6 +48,7 @@ pub async fn serve(config: Config) -> Result<()> {
     let (leaving, left) = watch::channel(false);
     let journal = auditor.map(|auditor| tokio::spawn(auditor.run(Arc::clone(&store.meta), left)));
     announce(&listeners, &config, identity.is_some());
+    identity.iter().for_each(users::announce);
     let cut = http_kit::serve(listeners, config.http_limits(), signals(tls)?).await;
     if cut > 0 {
         tracing::warn!(cut, "transfers were cut when the time to end them was over");
@@ -101,7 +102,7 @@ async fn listeners(
     let registry = &store.registry;
     let observer = Arc::clone(observers);
     let oci = OciEdge::new(Arc::clone(registry), Arc::clone(&gate), proxies(config)?, observer);
-    let oci = match Fair::new(&config.fair_limits()) {
+    let oci = match Fair::new(&config.fair.limits()) {
         Some(fair) => oci.fairly(fair, config.fair.projects.keys().cloned()),
         None => oci,
     };

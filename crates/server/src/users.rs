@@ -18,7 +18,9 @@ pub(crate) async fn open(config: &Config, store: &Store) -> Result<Option<Arc<Id
     if !config.has_auth(has_users(store).await?) {
         return Ok(None);
     }
-    let identity = open_directory(config, store).await?;
+    // Before anything is written: a mistake in the configuration is found at once.
+    let external = config.auth.external()?;
+    let identity = Arc::new(open_directory(config, store).await?.with_external(external));
     let grant = Grant::system("first-start", Action::ManageUsers, Target::System);
     if let Some(first) = identity.directory().first_start(&grant).await? {
         tell(&first, config);
@@ -31,7 +33,7 @@ pub(crate) async fn open_existing(config: &Config, store: &Store) -> Result<Opti
     if !has_users(store).await? {
         return Ok(None);
     }
-    open_directory(config, store).await.map(Some)
+    Ok(Some(Arc::new(open_directory(config, store).await?)))
 }
 
 async fn has_users(store: &Store) -> Result<bool> {
@@ -39,10 +41,25 @@ async fn has_users(store: &Store) -> Result<bool> {
     Ok(!users.is_empty())
 }
 
-async fn open_directory(config: &Config, store: &Store) -> Result<Arc<Identity>> {
+async fn open_directory(config: &Config, store: &Store) -> Result<Identity> {
     let meta = Arc::clone(&store.meta);
     let directory = Directory::open(meta, Arc::new(SystemClock), config.identity_limits()).await?;
-    Ok(Arc::new(Identity::open(Arc::new(directory)).await?))
+    Ok(Identity::open(Arc::new(directory)).await?)
+}
+
+/// Tells the log who lets people in, and whether the directory can be asked: a start does not wait for that.
+pub(crate) fn announce(identity: &Arc<Identity>) {
+    let others = identity.external().sources();
+    let sources = std::iter::once("passwords and tokens of this registry".to_owned()).chain(others);
+    tracing::info!("who comes in is known by: {}", sources.collect::<Vec<_>>().join("; "));
+    let identity = Arc::clone(identity);
+    tokio::spawn(async move {
+        match identity.external().check().await {
+            Some(Ok(report)) => tracing::info!("LDAP: {report}"),
+            Some(Err(error)) => tracing::error!("LDAP: nobody can sign in by it at present: {error}"),
+            None => {}
+        }
+    });
 }
 
 /// Says how to sign in, once, to who started the server: not in the log, which others may read.

@@ -9,6 +9,7 @@ pub mod command;
 pub mod curl;
 pub mod http;
 pub mod image;
+pub mod issuer;
 pub mod oidc_provider;
 pub mod process;
 pub mod random;
@@ -17,6 +18,7 @@ pub mod tools;
 pub mod wharf;
 
 pub use command::Cmd;
+pub use issuer::Issuer;
 pub use oidc_provider::OidcProvider;
 pub use process::Daemon;
 pub use slapd::Slapd;

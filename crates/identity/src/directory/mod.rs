@@ -5,6 +5,7 @@
 //! needed. Projects, roles and the names that other directories have for groups are few, and are kept in memory.
 
 mod bootstrap;
+mod elsewhere;
 mod groups;
 mod members;
 mod projects;
@@ -36,6 +37,7 @@ use crate::password::PasswordPolicy;
 use crate::signing_key::SigningKey;
 
 pub use bootstrap::FirstStart;
+pub(crate) use elsewhere::Heard;
 
 /// The most entries on a page of a list.
 pub const PAGE: usize = 1_000;

@@ -46,7 +46,7 @@ impl Directory {
     ) -> Result<Shown<Token>, IdentityError> {
         let user = oneself(subject)?;
         // A token that could make another one would outlive itself.
-        if !subject.scopes().is_empty() || subject.via() != "password" {
+        if !subject.scopes().is_empty() || !matches!(subject.via(), "password" | "ldap") {
             let message = "a token is made by who signed in with a password: sign in with yours";
             return Err(IdentityError::Invalid(message.into()));
         }

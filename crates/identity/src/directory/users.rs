@@ -31,12 +31,15 @@ impl Directory {
         expect(grant, Action::ManageUsers, &Target::System)?;
         check_text("address", &new.email, 254)?;
         check_text("name to be shown", &new.display_name, 200)?;
+        if new.source != Source::Local && new.password.is_some() {
+            return Err(IdentityError::Invalid(format!("the password of {} is kept elsewhere", new.name)));
+        }
         let password = match &new.password {
             Some(password) => Some(self.hash_new(&new.name, password).await?),
             None => None,
         };
         let record = UserRecord {
-            source: Source::Local,
+            source: new.source,
             email: new.email,
             display_name: new.display_name,
             disabled: false,
