@@ -113,17 +113,37 @@ impl Identity {
         let key = key_of(header);
         // What changes from here on makes what is worked out now look older than it is, and never newer.
         let epoch = self.directory.epoch();
-        let proof = match self.recollect(&key) {
-            Some(found) if found.epoch == epoch => return Ok(found),
-            Some(found) => found.proof.clone(),
-            None => self.prove(header, address).await?,
+        let remembered = self.recollect(&key);
+        if let Some(found) = remembered.as_ref().filter(|found| found.epoch == epoch) {
+            return Ok(Arc::clone(found));
+        }
+        let (proof, Known { subject, until }) = match self.again(remembered).await? {
+            Some(known) => known,
+            None => {
+                let proof = self.prove(header, address).await?;
+                let known = self.directory.subject_of(&proof).await?;
+                (proof, known)
+            }
         };
-        let Known { subject, until } = self.directory.subject_of(&proof).await?;
         let latest = self.directory.now().plus(REMEMBERED_FOR);
         let until = until.map_or(latest, |until| until.min(latest));
         let verified = Arc::new(Remembered { proof, subject, epoch, until });
         self.remembered.insert(key, Arc::clone(&verified));
         Ok(verified)
+    }
+
+    /// What was remembered, held against the directory again. Where that refuses it, nothing is known: the secret may
+    /// have been replaced by one that is the same, as when somebody goes back to the password that they had.
+    async fn again(
+        &self,
+        remembered: Option<Arc<Remembered>>,
+    ) -> Result<Option<(Proof, Known)>, Unauthenticated> {
+        let Some(found) = remembered else { return Ok(None) };
+        match self.directory.subject_of(&found.proof).await {
+            Ok(known) => Ok(Some((found.proof.clone(), known))),
+            Err(Unauthenticated::Wrong) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     async fn prove(&self, header: &str, address: Option<IpAddr>) -> Result<Proof, Unauthenticated> {
