@@ -18,10 +18,11 @@ use std::sync::Arc;
 
 use access::{Context, Gate, Presented, Unauthenticated};
 use futures_util::future::BoxFuture;
-use http::header::{AUTHORIZATION, CONTENT_ENCODING, HeaderValue, USER_AGENT};
+use http::header::{CONTENT_ENCODING, USER_AGENT};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_kit::{
     Body, ConnInfo, Forwarded, Handler, PeerAddr, RequestBody, RequestId, TrustedProxies, X_REQUEST_ID,
+    credential,
 };
 use identity::Identity;
 use registry::Registry;
@@ -102,8 +103,7 @@ impl AdminEdge {
         let path = head.uri.path().strip_prefix(ROOT);
         let path = path.ok_or_else(|| Problem::unknown("the administration API is below /api/v1"))?;
         let (route, params) = route::find(head.method.as_str(), path)?;
-        let authorization = head.headers.get(AUTHORIZATION).map(HeaderValue::to_str).transpose();
-        let authorization = authorization.map_err(|_| Unauthenticated::Malformed)?;
+        let authorization = credential(&head.headers).map_err(|_| Unauthenticated::Malformed)?;
         let presented = Presented { authorization, address: context.address, local };
         let subject = match self.gate.recall(&presented) {
             Some(subject) => subject,

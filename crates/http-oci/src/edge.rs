@@ -13,7 +13,7 @@ use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_kit::{
     Body, BodyBudget, ConnInfo, Forwarded, Handler, PeerAddr, RequestBody, RequestId, TrustedProxies,
-    X_REQUEST_ID,
+    X_REQUEST_ID, credential,
 };
 use oci::{Reference, RepoName};
 use registry::Registry;
@@ -185,8 +185,7 @@ impl Arrived<'_> {
     }
 
     fn authorization(&self) -> Result<Option<&str>, Unauthenticated> {
-        let header = self.head.headers.get(AUTHORIZATION).map(HeaderValue::to_str).transpose();
-        header.map_err(|_| Unauthenticated::Malformed)
+        credential(&self.head.headers).map_err(|_| Unauthenticated::Malformed)
     }
 
     fn origin(&self) -> Option<String> {
