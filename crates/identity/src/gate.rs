@@ -1,4 +1,5 @@
-//! The gate: who asks? Credentials are verified once and then remembered, by the SHA-256 of what was sent.
+//! The gate: who asks? Credentials are verified once and then remembered, by the SHA-256 of what was sent and from
+//! where: who must wait because of wrong guesses would learn the right one otherwise, while somebody else uses it.
 //!
 //! What is remembered is the proof (this password, this token) and what its holder might do at one epoch of the
 //! directory. In another epoch the proof is held against the directory again, which costs a few look-ups and no hash
@@ -13,7 +14,7 @@ use meta::{EntryKind, Timestamp};
 use quick_cache::sync::Cache;
 use sha2::{Digest as _, Sha256};
 
-use crate::attempts::Attempts;
+use crate::attempts::{Attempts, network};
 use crate::authorization::Authorization;
 use crate::directory::Directory;
 use crate::keys::Keys;
@@ -110,7 +111,7 @@ impl Identity {
         header: &str,
         address: Option<IpAddr>,
     ) -> Result<Arc<Remembered>, Unauthenticated> {
-        let key = key_of(header);
+        let key = key_of(header, address);
         // What changes from here on makes what is worked out now look older than it is, and never newer.
         let epoch = self.directory.epoch();
         let remembered = self.recollect(&key);
@@ -279,8 +280,14 @@ fn busy(error: &CryptoError) -> Unauthenticated {
     }
 }
 
-fn key_of(header: &str) -> [u8; 32] {
-    Sha256::digest(header.as_bytes()).into()
+fn key_of(header: &str, address: Option<IpAddr>) -> [u8; 32] {
+    let hash = Sha256::new_with_prefix(header.as_bytes());
+    // No header has a zero byte.
+    let hash = match network(place(address)) {
+        IpAddr::V4(address) => hash.chain_update([0, 4]).chain_update(address.octets()),
+        IpAddr::V6(address) => hash.chain_update([0, 6]).chain_update(address.octets()),
+    };
+    hash.finalize().into()
 }
 
 /// A moment that is given in seconds since 1970.
@@ -293,7 +300,7 @@ impl Gate for Identity {
         let Some(header) = presented.authorization else {
             return Some(Arc::clone(if presented.local { &self.local } else { &self.anonymous }));
         };
-        let found = self.recollect(&key_of(header))?;
+        let found = self.recollect(&key_of(header, presented.address))?;
         (found.epoch == self.directory.epoch()).then(|| Arc::clone(&found.subject))
     }
 
