@@ -3,6 +3,7 @@
 mod admin;
 mod bounds;
 mod config;
+mod log;
 mod maintenance;
 mod memory;
 mod metrics;
