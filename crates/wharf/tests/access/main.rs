@@ -2,7 +2,13 @@
 
 mod attacks;
 mod golden;
-mod house;
 mod matrix;
 mod revocation;
 mod tokens;
+
+use test_kit::House;
+
+/// Starts a registry with users.
+fn registry() -> House {
+    House::start(env!("CARGO_BIN_EXE_wharf"))
+}

@@ -4,6 +4,7 @@
 //! the role; and once more, for one project, it is written out by hand (`golden`), so that the rule cannot be wrong in
 //! the way in which the code is.
 
+use crate::registry;
 use access::{Action, ActionSet, ROLES};
 use http_admin::{ROUTES, Route};
 use http_oci::Operation;
@@ -12,7 +13,7 @@ use test_kit::http::{Client, Response};
 use test_kit::sha256;
 
 use crate::golden;
-use crate::house::{House, personal_token, push};
+use test_kit::house::{House, personal_token, push};
 
 /// What anybody may do in a public project.
 const PUBLIC: ActionSet = ActionSet::of(&[Action::Pull, Action::ReadProject]);
@@ -102,7 +103,7 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let house = House::new();
+        let house = registry();
         house.project("closed", json!({}));
         house.project("closed/inner", json!({}));
         house.project("closed/sealed", json!({"inherit_roles": false}));

@@ -1,16 +1,16 @@
 //! What is taken away is gone at the next request, however often the credential was used before.
 
+use crate::registry;
 use serde_json::json;
 use std::sync::atomic::{AtomicBool, Ordering};
+use test_kit::house::{House, PASSWORD, credential, personal_token, pull, push, send, text, token};
 use test_kit::http::Client;
-
-use crate::house::{House, PASSWORD, credential, personal_token, pull, push, send, text, token};
 
 const PULL: &str = "repository:team/app:pull,push";
 
 /// A registry with an image in a private project.
 fn house() -> House {
-    let house = House::new();
+    let house = registry();
     house.project("team", json!({}));
     push(&house.admin, "team/app", "v1");
     house
@@ -101,6 +101,31 @@ fn a_role_or_group_that_is_changed_or_deleted_stops() {
     expect_refused(&ways, 200);
     admin.delete("/api/v1/roles/puller").expect(204);
     expect_refused(&ways, 403);
+    // A role, a group and a project of the same name are others: nobody has anything of them.
+    send(admin, "PUT", "/roles/puller", &json!({"actions": ["pull"]})).expect(200);
+    expect_refused(&ways, 403);
+    admin.request("PUT", "/api/v1/projects/team/-/members/group:crew/puller").send().expect(204);
+    expect_refused(&ways, 200);
+    admin.delete("/api/v1/groups/crew").expect(204);
+    send(admin, "PUT", "/groups/crew", &json!({})).expect(200);
+    admin.request("PUT", "/api/v1/projects/team/-/members/group:crew/puller").send().expect(204);
+    expect_refused(&ways, 403);
+}
+
+#[test]
+fn a_project_that_is_made_again_is_open_to_nobody_who_knew_the_old_one() {
+    let house = registry();
+    house.project("team", json!({}));
+    let ann = house.member("ann", "developer", "team");
+    let robot = house.with(&house.robot("team", "ci", &["pull"]));
+    for client in [&ann, &robot] {
+        client.get("/v2/team/app/tags/list").expect(404);
+    }
+    house.admin.delete("/api/v1/projects/team").expect(204);
+    house.project("team", json!({}));
+    push(&house.admin, "team/app", "v1");
+    pull(&ann, "team/app", "v1").expect(403);
+    pull(&robot, "team/app", "v1").expect(401);
 }
 
 #[test]
@@ -108,11 +133,11 @@ fn a_user_who_is_kept_out_stops_with_all_their_tokens() {
     let house = house();
     let ann = house.member("ann", "developer", "team");
     let personal = house.with(&personal_token(&ann, "ann", None));
-    let offline = crate::house::ask_token(&ann, &[PULL], "&offline_token=true").expect(200).json();
+    let offline = test_kit::house::ask_token(&ann, &[PULL], "&offline_token=true").expect(200).json();
     let refresh = || {
         let token = text(&offline["refresh_token"]);
         let fields = [("grant_type", "refresh_token"), ("refresh_token", &*token), ("scope", PULL)];
-        crate::house::post_form(&house.anybody(), &fields)
+        test_kit::house::post_form(&house.anybody(), &fields)
     };
     refresh().expect(200);
     let ways = [ways(&house, &ann), ways(&house, &personal)].concat();

@@ -1,16 +1,16 @@
 //! The token service: what is given out for what is asked, and what can be done with it.
 
+use crate::registry;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde_json::{Value, json};
+use test_kit::house::{House, PASSWORD, ask_token, personal_token, post_form, pull, push, send, text, token};
 use test_kit::http::{Client, Response};
-
-use crate::house::{House, PASSWORD, ask_token, personal_token, post_form, pull, push, send, text, token};
 
 /// A registry with an image in a private and one in a public project, and a guest of the private one.
 fn house() -> (House, Client) {
-    let house = House::new();
+    let house = registry();
     house.project("closed", json!({}));
     house.project("open", json!({"public": true}));
     push(&house.admin, "closed/app", "v1");
@@ -181,6 +181,40 @@ fn a_refresh_token_takes_the_place_of_a_password_and_dies_with_it() {
     }
     pull(&guest, "closed/app", "v1").expect(401);
     pull(&anybody.basic("gast", "rowing downstream at dusk"), "closed/app", "v1").expect(200);
+}
+
+#[test]
+fn a_refresh_token_is_good_for_what_its_credential_is_good_for() {
+    let (house, guest) = house();
+    let bounds = json!([{"project": "open", "actions": ["pull"]}]);
+    let narrow = personal_token(&guest, "gast", Some(bounds));
+    let robot = house.robot("closed", "ci", &["pull"]);
+    let (closed, open) = ("repository:closed/app:pull,push", "repository:open/app:pull,push");
+    for (account, scope) in [
+        (&narrow, "repository:open/app:pull"),
+        (&robot, "repository:closed/app:pull repository:open/app:pull"),
+    ] {
+        let client = house.with(account);
+        let offline = ask_token(&client, &[], "&offline_token=true").expect(200).json();
+        let refresh = || {
+            let token = text(&offline["refresh_token"]);
+            let scopes = format!("{closed} {open}");
+            let fields = [("grant_type", "refresh_token"), ("refresh_token", &*token), ("scope", &*scopes)];
+            post_form(&house.anybody(), &fields)
+        };
+        check(&refresh(), scope);
+        match account.name.as_str() {
+            "gast" => {
+                let id = text(&guest.get("/api/v1/me/tokens").json()["items"][0]["id"]);
+                guest.delete(&format!("/api/v1/me/tokens/{id}")).expect(204);
+            }
+            _ => {
+                let rotation = json!({"overlap_seconds": 0});
+                send(&house.admin, "POST", "/projects/closed/-/robots/ci/rotate", &rotation).expect(200);
+            }
+        }
+        refresh().expect(401);
+    }
 }
 
 #[test]

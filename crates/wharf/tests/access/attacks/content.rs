@@ -1,10 +1,10 @@
 //! What lies in one repository, taken by way of another.
 
+use crate::registry;
 use serde_json::json;
+use test_kit::house::{House, Image, image, pull, push, push_blob, put_manifest};
 use test_kit::http::Client;
 use test_kit::image::{INDEX, MANIFEST};
-
-use crate::house::{House, Image, image, pull, push, push_blob, put_manifest};
 
 /// A private image, and somebody who may do all with a project of their own and nothing with that one.
 struct Target {
@@ -14,7 +14,7 @@ struct Target {
 }
 
 fn target() -> Target {
-    let house = House::new();
+    let house = registry();
     house.project("secret", json!({}));
     house.project("eve", json!({}));
     let secret = push(&house.admin, "secret/app", "v1");

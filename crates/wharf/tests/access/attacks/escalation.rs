@@ -1,8 +1,8 @@
 //! Who has some rights, and wants more.
 
+use crate::registry;
 use serde_json::json;
-
-use crate::house::{House, ask_token, personal_token, pull, push, send, start_upload, text};
+use test_kit::house::{ask_token, personal_token, pull, push, send, start_upload, text};
 
 /// The names of the actions that somebody holds somewhere, as they see themselves.
 fn held(client: &test_kit::http::Client) -> serde_json::Value {
@@ -11,7 +11,7 @@ fn held(client: &test_kit::http::Client) -> serde_json::Value {
 
 #[test]
 fn an_access_token_for_one_repository_does_not_open_another() {
-    let house = House::new();
+    let house = registry();
     house.project("team", json!({}));
     let image = push(&house.admin, "team/a", "v1");
     push(&house.admin, "team/b", "v1");
@@ -33,7 +33,7 @@ fn an_access_token_for_one_repository_does_not_open_another() {
 
 #[test]
 fn an_access_token_administers_nothing() {
-    let house = House::new();
+    let house = registry();
     house.project("team", json!({}));
     let personal = personal_token(&house.admin, "admin", None);
     let scopes = ["repository:team/app:*", "registry:catalog:*"];
@@ -58,7 +58,7 @@ fn an_access_token_administers_nothing() {
 
 #[test]
 fn a_guest_gets_no_token_for_a_push() {
-    let house = House::new();
+    let house = registry();
     house.project("team", json!({}));
     let guest = house.member("gast", "guest", "team");
     let issued = ask_token(&guest, &["repository:team/app:push,delete,*"], "").expect(200).json();
@@ -70,7 +70,7 @@ fn a_guest_gets_no_token_for_a_push() {
 
 #[test]
 fn a_personal_token_makes_no_other_and_ends_none() {
-    let house = House::new();
+    let house = registry();
     house.project("team", json!({}));
     let ann = house.member("ann", "project-admin", "team");
     let other = house.with(&personal_token(&ann, "ann", None));
@@ -92,7 +92,7 @@ fn a_personal_token_makes_no_other_and_ends_none() {
 
 #[test]
 fn a_token_of_somebody_else_is_not_theirs_to_end() {
-    let house = House::new();
+    let house = registry();
     let (ann, bob) = (house.user("ann"), house.user("bob"));
     let personal = house.with(&personal_token(&ann, "ann", None));
     let id = text(&ann.get("/api/v1/me/tokens").json()["items"][0]["id"]);
@@ -109,7 +109,7 @@ fn a_token_of_somebody_else_is_not_theirs_to_end() {
 
 #[test]
 fn who_manages_users_does_not_become_the_administrator() {
-    let house = House::new();
+    let house = registry();
     let admin = &house.admin;
     send(admin, "PUT", "/roles/user-manager", &json!({"actions": ["user.manage"]})).expect(200);
     send(admin, "PUT", "/groups/ops", &json!({})).expect(200);
@@ -138,7 +138,7 @@ fn who_manages_users_does_not_become_the_administrator() {
 
 #[test]
 fn who_defines_roles_defines_none_beyond_their_own() {
-    let house = House::new();
+    let house = registry();
     let roles = json!({"actions": ["role.manage", "member.manage", "pull", "project.read"]});
     send(&house.admin, "PUT", "/roles/role-manager", &roles).expect(200);
     send(&house.admin, "PUT", "/roles/strong", &json!({"actions": ["user.manage"]})).expect(200);
@@ -170,7 +170,7 @@ fn who_defines_roles_defines_none_beyond_their_own() {
 
 #[test]
 fn the_admin_of_a_project_stays_in_it() {
-    let house = House::new();
+    let house = registry();
     for name in ["team", "team/inner", "other"] {
         house.project(name, json!({}));
     }
@@ -219,7 +219,7 @@ fn the_admin_of_a_project_stays_in_it() {
 
 #[test]
 fn the_robot_of_a_project_is_not_taken_over_by_who_may_less() {
-    let house = House::new();
+    let house = registry();
     house.project("team", json!({}));
     let strong = house.robot("team", "strong", &["pull", "push", "artifact.delete"]);
     let roles = json!({"actions": ["robot.manage", "pull", "project.read"]});
@@ -235,7 +235,7 @@ fn the_robot_of_a_project_is_not_taken_over_by_who_may_less() {
 
 #[test]
 fn who_must_change_their_password_can_do_nothing_else() {
-    let house = House::new();
+    let house = registry();
     house.project("team", json!({}));
     send(&house.admin, "POST", "/users", &json!({"name": "new", "password": "rowing upstream at dawn"}))
         .expect(201);

@@ -2,12 +2,12 @@
 //!
 //! That a token ends when its time is over is tested where a clock can be set: crate `identity`, `signer/tests.rs`.
 
+use crate::registry;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::{Value, json};
-
-use crate::house::{House, ask_token, pull, push, send, text, token};
+use test_kit::house::{House, ask_token, pull, push, send, text, token};
 
 /// A registry with an image in a private project, and what a genuine token for it says.
 struct Target {
@@ -19,7 +19,7 @@ struct Target {
 
 impl Target {
     fn new() -> Self {
-        let house = House::new();
+        let house = registry();
         house.project("team", json!({}));
         push(&house.admin, "team/app", "v1");
         let genuine = token(&house.admin, &["repository:team/app:pull,push,delete"]);
@@ -175,7 +175,7 @@ fn a_token_that_is_for_something_else() {
     let issued = ask_token(admin, &["repository:team/app:pull"], "&offline_token=true").expect(200).json();
     target.expect_refused(&text(&issued["refresh_token"]));
     // A token that another registry gave out says the same and is signed by somebody else.
-    let elsewhere = House::new();
+    let elsewhere = registry();
     elsewhere.project("team", json!({}));
     target.expect_refused(&token(&elsewhere.admin, &["repository:team/app:pull"]));
 }

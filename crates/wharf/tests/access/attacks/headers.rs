@@ -1,12 +1,12 @@
 //! What a request says in its headers, and what of it comes back or gets into the log.
 
+use crate::registry;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 use std::io::Read;
+use test_kit::house::{PASSWORD, push, send};
 use test_kit::http::{Client, Response};
-
-use crate::house::{House, PASSWORD, push, send};
 
 /// What the server answers to a request with these lines, however broken: the head as it came, or nothing.
 fn raw(client: &Client, request: &str) -> String {
@@ -26,7 +26,7 @@ fn expect_clean(answer: &Response) {
 
 #[test]
 fn a_host_gets_into_no_header_where_it_could_say_more() {
-    let house = House::new();
+    let house = registry();
     house.project("team", json!({}));
     let anybody = house.anybody();
     let evil = [
@@ -68,7 +68,7 @@ fn a_host_gets_into_no_header_where_it_could_say_more() {
 
 #[test]
 fn a_name_gets_into_no_header() {
-    let house = House::new();
+    let house = registry();
     for name in ["eve\"evil", "eve\",evil=\"x", "eve\r\nx-injected: evil", "evil%0d%0ax-injected:%20evil"] {
         let client = house.anybody().basic(name, PASSWORD);
         expect_clean(&client.get("/v2/").expect(401));
@@ -86,7 +86,7 @@ fn a_name_gets_into_no_header() {
 
 #[test]
 fn a_line_of_the_log_stays_one_line() {
-    let house = House::new();
+    let house = registry();
     let admin = &house.admin;
     let lines = house.server.log().lines().count();
     let evil = "%0d%0a2026-01-01T00:00:00.000000Z%20%20INFO%20forged%1b%5b31m%c2%85%e2%80%a8";
@@ -123,7 +123,7 @@ fn a_line_of_the_log_stays_one_line() {
 
 #[test]
 fn two_credentials_in_one_request_are_none() {
-    let house = House::new();
+    let house = registry();
     house.project("team", json!({}));
     push(&house.admin, "team/app", "v1");
     let eve = house.user("eve");
@@ -131,7 +131,7 @@ fn two_credentials_in_one_request_are_none() {
         house.admin.basic("eve", PASSWORD),
         eve.basic("admin", &house.server.first_password()),
         house.admin.with("Authorization", ""),
-        house.admin.bearer(&crate::house::token(&house.admin, &[])),
+        house.admin.bearer(&test_kit::house::token(&house.admin, &[])),
     ] {
         both.get("/v2/team/app/manifests/v1").expect(401);
         both.get("/api/v1/me").expect(401);
@@ -142,7 +142,7 @@ fn two_credentials_in_one_request_are_none() {
 
 #[test]
 fn a_credential_that_cannot_be_read_is_none() {
-    let house = House::new();
+    let house = registry();
     let basic = |text: &[u8]| format!("Basic {}", STANDARD.encode(text));
     let long = "x".repeat(21 << 10);
     for header in [

@@ -1,13 +1,13 @@
 //! Too much of something: guesses, bytes, depth.
 
+use crate::registry;
 use serde_json::{Value, json};
+use test_kit::house::{PASSWORD, ask_token, post_form, send};
 use test_kit::http::Client;
-
-use crate::house::{House, PASSWORD, ask_token, post_form, send};
 
 #[test]
 fn who_guesses_waits_and_others_do_not() {
-    let house = House::new();
+    let house = registry();
     house.user("ann");
     let from = |address: &str| house.anybody().with("X-Forwarded-For", address);
     let attacker = from("203.0.113.1");
@@ -40,7 +40,7 @@ fn who_guesses_waits_and_others_do_not() {
 
 #[test]
 fn who_guesses_at_one_name_locks_nobody_out() {
-    let house = House::new();
+    let house = registry();
     house.user("ann");
     let from = |address: &str| house.anybody().with("X-Forwarded-For", address);
     let statuses: Vec<u16> = (0..10)
@@ -58,18 +58,16 @@ fn who_guesses_at_one_name_locks_nobody_out() {
 
 #[test]
 fn who_guesses_secrets_of_tokens_and_robots_waits() {
-    let house = House::new();
+    let house = registry();
     house.project("team", json!({}));
     let robot = house.robot("team", "ci", &["pull"]);
     let from = |address: &str| house.anybody().with("X-Forwarded-For", address);
-    let guess = |number: usize| {
-        let mut secret = robot.secret.clone();
-        secret.truncate(secret.len() - 1);
-        format!("{secret}{}", ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"][number % 10])
-    };
-    let statuses: Vec<u16> = (0..12)
-        .map(|number| from("203.0.113.1").basic(&robot.name, &guess(number)).get("/v2/").status)
-        .collect();
+    // In the form of a secret, and one with a mistake in it.
+    let other = house.robot("team", "other", &["pull"]).secret;
+    let mistaken = format!("{}-", robot.secret);
+    let guess = |number: usize| if number % 2 == 0 { &other } else { &mistaken };
+    let attempt = |number| from("203.0.113.1").basic(&robot.name, guess(number)).get("/v2/").status;
+    let statuses: Vec<u16> = (0..12).map(attempt).collect();
     assert!(statuses.contains(&429), "{statuses:?}");
     assert!(statuses.iter().all(|status| matches!(status, 401 | 429)), "{statuses:?}");
     from("203.0.113.2").basic(&robot.name, &robot.secret).get("/v2/").expect(200);
@@ -77,7 +75,7 @@ fn who_guesses_secrets_of_tokens_and_robots_waits() {
 
 #[test]
 fn a_document_that_is_too_large_or_too_deep() {
-    let house = House::new();
+    let house = registry();
     let before = house.admin.get("/api/v1/users").expect(200).json();
     let deep = |open: &str, close: &str| format!("{}{}", open.repeat(4_000), close.repeat(4_000));
     let name = "x".repeat(70 << 10);
@@ -108,7 +106,7 @@ fn a_document_that_is_too_large_or_too_deep() {
 
 #[test]
 fn nothing_that_is_compressed_is_unpacked() {
-    let house = House::new();
+    let house = registry();
     house.project("team", json!({}));
     // gzip of `{"name":"zip"}`, which is short, as a bomb would be.
     let zipped: &[u8] = &[
@@ -129,7 +127,7 @@ fn nothing_that_is_compressed_is_unpacked() {
 
 #[test]
 fn an_anonymous_flood_of_large_bodies_is_refused_before_it_is_read() {
-    let house = House::new();
+    let house = registry();
     house.project("team", json!({}));
     let refuse = |client: &Client, method: &str, path: &str| {
         // Sixty-four times what may be sent: nobody reads it.
@@ -146,7 +144,7 @@ fn an_anonymous_flood_of_large_bodies_is_refused_before_it_is_read() {
 
 #[test]
 fn an_answer_with_a_secret_is_kept_by_nobody_in_between() {
-    let house = House::new();
+    let house = registry();
     house.project("team", json!({}));
     house.user("ann");
     let answers = [

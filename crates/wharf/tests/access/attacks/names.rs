@@ -1,8 +1,8 @@
 //! Names that are written so as to be taken for others.
 
+use crate::registry;
 use serde_json::json;
-
-use crate::house::{House, PASSWORD, ask_token, push, send};
+use test_kit::house::{PASSWORD, ask_token, push, send};
 
 /// Other ways to write `secret/app`.
 fn disguises() -> Vec<String> {
@@ -51,7 +51,7 @@ fn disguises() -> Vec<String> {
 
 #[test]
 fn no_disguise_opens_a_private_repository() {
-    let house = House::new();
+    let house = registry();
     house.project("secret", json!({}));
     house.project("eve", json!({"public": true}));
     let image = push(&house.admin, "secret/app", "v1");
@@ -82,7 +82,7 @@ fn no_disguise_opens_a_private_repository() {
 
 #[test]
 fn no_disguise_gets_a_token() {
-    let house = House::new();
+    let house = registry();
     house.project("secret", json!({}));
     house.project("open", json!({"public": true}));
     push(&house.admin, "secret/app", "v1");
@@ -98,7 +98,7 @@ fn no_disguise_gets_a_token() {
 
 #[test]
 fn no_disguise_opens_the_administration() {
-    let house = House::new();
+    let house = registry();
     house.project("secret", json!({}));
     house.project("eve", json!({}));
     let eve = house.member("eve", "project-admin", "eve");
@@ -151,7 +151,7 @@ fn no_disguise_opens_the_administration() {
 
 #[test]
 fn nobody_takes_the_name_of_somebody_else() {
-    let house = House::new();
+    let house = registry();
     house.user("ann");
     for name in [
         "Ann",

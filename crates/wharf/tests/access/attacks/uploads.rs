@@ -1,14 +1,14 @@
 //! Uploads that somebody else began.
 
+use crate::registry;
 use serde_json::json;
+use test_kit::house::start_upload;
 use test_kit::http::with_query;
 use test_kit::sha256;
 
-use crate::house::{House, start_upload};
-
 #[test]
 fn an_upload_belongs_to_its_repository() {
-    let house = House::new();
+    let house = registry();
     house.project("team", json!({}));
     house.project("eve", json!({}));
     let ann = house.member("ann", "developer", "team");
@@ -47,7 +47,7 @@ fn an_upload_belongs_to_its_repository() {
 
 #[test]
 fn an_upload_does_not_outlive_the_right_to_push() {
-    let house = House::new();
+    let house = registry();
     house.project("team", json!({}));
     let ann = house.member("ann", "developer", "team");
     let upload = start_upload(&ann, "team/app");

@@ -1,38 +1,45 @@
-//! A registry with users, and what the tests do in it.
+//! A registry with users, and what tests do in it over HTTP.
 
+use crate::http::{Client, Response, with_query};
+use crate::image::{Descriptor, MANIFEST};
+use crate::{WharfServer, sha256};
 use serde_json::{Value, json};
-use test_kit::http::{Client, Response, with_query};
-use test_kit::image::{Descriptor, MANIFEST};
-use test_kit::{WharfServer, sha256};
 
 /// The password of everybody whom a test makes.
 pub const PASSWORD: &str = "rowing upstream at dawn";
 
-/// A running registry with users, and its administrator.
+/// A running registry with users.
 pub struct House {
+    /// The server.
     pub server: WharfServer,
+    /// Its administrator.
     pub admin: Client,
 }
 
 /// A robot, or a personal access token: what it signs in with.
 pub struct Credential {
+    /// The name.
     pub name: String,
+    /// The secret.
     pub secret: String,
 }
 
 /// An image that was pushed.
 pub struct Image {
+    /// Its manifest.
     pub manifest: Value,
+    /// The manifest's digest.
     pub digest: String,
-    /// A blob of its own, and that blob's bytes.
+    /// The digest of a blob of its own.
     pub layer: String,
+    /// That blob.
     pub bytes: Vec<u8>,
 }
 
 impl House {
-    /// Starts a registry with nothing in it.
-    pub fn new() -> Self {
-        let server = WharfServer::builder(env!("CARGO_BIN_EXE_wharf")).arg("--auth").arg("on").start();
+    /// Starts a registry with nothing in it; `exe` as for [`WharfServer::builder`].
+    pub fn start(exe: &str) -> Self {
+        let server = WharfServer::builder(exe).arg("--auth").arg("on").start();
         let admin = server.client().basic("admin", &server.first_password());
         House { server, admin }
     }
