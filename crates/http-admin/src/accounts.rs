@@ -160,6 +160,6 @@ pub(crate) async fn put_role(call: &Call) -> Result<Reply, Problem> {
 }
 
 pub(crate) async fn delete_role(call: &Call) -> Result<Reply, Problem> {
-    call.directory()?.delete_role(call.grant()?, call.params.get("role")).await?;
+    call.directory()?.delete_role(call.grant()?, &call.subject, call.params.get("role")).await?;
     Ok(Reply::done())
 }

@@ -20,10 +20,11 @@ use std::sync::Arc;
 
 use access::{Caller, Context, Gate, Presented, Subject, Unauthenticated};
 use futures_util::future::BoxFuture;
-use http::header::{AUTHORIZATION, CONTENT_ENCODING, HeaderValue, USER_AGENT};
+use http::header::{CONTENT_ENCODING, USER_AGENT};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_kit::{
     Body, ConnInfo, Forwarded, Handler, PeerAddr, RequestBody, RequestId, TrustedProxies, X_REQUEST_ID,
+    credential,
 };
 use identity::Identity;
 use registry::Registry;
@@ -182,8 +183,7 @@ fn presented<'a>(
     context: &Context,
     local: bool,
 ) -> Result<Presented<'a>, Unauthenticated> {
-    let header = headers.get(AUTHORIZATION).map(HeaderValue::to_str).transpose();
-    let authorization = header.map_err(|_| Unauthenticated::Malformed)?;
+    let authorization = credential(headers).map_err(|_| Unauthenticated::Malformed)?;
     Ok(Presented { authorization, address: context.address, local })
 }
 

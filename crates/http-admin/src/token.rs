@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use access::{Context, Gate, Presented, Unauthenticated};
 use futures_util::future::BoxFuture;
-use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use http::{Method, Request, Response, StatusCode};
-use http_kit::{Body, ConnInfo, Forwarded, Handler, Query, RequestBody, RequestId, TrustedProxies};
+use http_kit::{
+    Body, ConnInfo, Forwarded, Handler, Query, RequestBody, RequestId, TrustedProxies, credential,
+};
 use identity::{Claimant, Identity, IdentityError, Issued, Secret, TokenRequest};
 use serde_json::json;
 
@@ -173,8 +175,7 @@ fn split(scopes: &str) -> Vec<String> {
 }
 
 fn authorization(headers: &HeaderMap) -> Result<Option<&str>, Failure> {
-    let header = headers.get(AUTHORIZATION).map(HeaderValue::to_str).transpose();
-    header.map_err(|_| IdentityError::from(Unauthenticated::Malformed).into())
+    credential(headers).map_err(|_| IdentityError::from(Unauthenticated::Malformed).into())
 }
 
 fn document(status: StatusCode, value: &serde_json::Value, caching: &'static str) -> Response<Body> {

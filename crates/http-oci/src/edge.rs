@@ -14,7 +14,7 @@ use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_kit::{
     Admitted, Body, BodyBudget, ConnInfo, Fair, Forwarded, Handler, Keys, PeerAddr, Refused, RequestBody,
-    RequestId, TrustedProxies, X_REQUEST_ID,
+    RequestId, TrustedProxies, X_REQUEST_ID, credential,
 };
 use oci::{Reference, RepoName};
 use registry::Registry;
@@ -198,8 +198,7 @@ impl Arrived<'_> {
     }
 
     fn presented(&self) -> Result<Presented<'_>, Unauthenticated> {
-        let header = self.head.headers.get(AUTHORIZATION).map(HeaderValue::to_str).transpose();
-        let authorization = header.map_err(|_| Unauthenticated::Malformed)?;
+        let authorization = credential(&self.head.headers).map_err(|_| Unauthenticated::Malformed)?;
         Ok(Presented { authorization, address: self.context.address, local: self.local })
     }
 

@@ -123,7 +123,7 @@ struct Keys {
 }
 
 /// What one holder of addresses has: one address of version 4, 2^64 of version 6.
-fn network(address: IpAddr) -> IpAddr {
+pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6((address.to_bits() & (u128::MAX << 64)).into()),
         address => address,

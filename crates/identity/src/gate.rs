@@ -1,4 +1,5 @@
-//! The gate: who asks? Credentials are verified once and then remembered, by the SHA-256 of what was sent.
+//! The gate: who asks? Credentials are verified once and then remembered, by the SHA-256 of what was sent and from
+//! where: who must wait because of wrong guesses would learn the right one otherwise, while somebody else uses it.
 //!
 //! What is remembered is the proof (this password, this token) and what its holder might do at one epoch of the
 //! directory. In another epoch the proof is held against the directory again, which costs a few look-ups and no hash
@@ -13,7 +14,7 @@ use meta::{EntryKind, Timestamp};
 use quick_cache::sync::Cache;
 use sha2::{Digest as _, Sha256};
 
-use crate::attempts::Attempts;
+use crate::attempts::{Attempts, network};
 use crate::authorization::Authorization;
 use crate::directory::Directory;
 use crate::external::External;
@@ -122,26 +123,42 @@ impl Identity {
         header: &str,
         address: Option<IpAddr>,
     ) -> Result<Arc<Remembered>, Unauthenticated> {
-        let key = key_of(header);
+        let key = key_of(header, address);
         // What changes from here on makes what is worked out now look older than it is, and never newer.
         let epoch = self.directory.epoch();
-        let proof = match self.recollect(&key) {
-            Some(found) if found.is_fresh(epoch, self.directory.now()) => return Ok(found),
-            Some(found) => found.proof.clone(),
-            None => self.prove(header, address).await?,
-        };
-        let known = self.subject_of(&proof).await;
-        if known.is_err() {
-            // What proves nothing any more may do so again later on, and is then looked at anew.
-            self.remembered.remove(&key);
+        let remembered = self.recollect(&key);
+        let now = self.directory.now();
+        if let Some(found) = remembered.as_ref().filter(|found| found.is_fresh(epoch, now)) {
+            return Ok(Arc::clone(found));
         }
-        let Known { subject, fresh, until } = known?;
+        let (proof, Known { subject, fresh, until }) = match self.again(remembered).await? {
+            Some(known) => known,
+            None => {
+                let proof = self.prove(header, address).await?;
+                let known = self.subject_of(&proof).await?;
+                (proof, known)
+            }
+        };
         let latest = self.directory.now().plus(REMEMBERED_FOR);
         let until = until.map_or(latest, |until| until.min(latest));
         let fresh = fresh.map_or(until, |fresh| fresh.min(until));
         let verified = Arc::new(Remembered { proof, subject, epoch, fresh, until });
         self.remembered.insert(key, Arc::clone(&verified));
         Ok(verified)
+    }
+
+    /// What was remembered, held against the directory again. Where that refuses it, nothing is known: the secret may
+    /// have been replaced by one that is the same, as when somebody goes back to the password that they had.
+    async fn again(
+        &self,
+        remembered: Option<Arc<Remembered>>,
+    ) -> Result<Option<(Proof, Known)>, Unauthenticated> {
+        let Some(found) = remembered else { return Ok(None) };
+        match self.subject_of(&found.proof).await {
+            Ok(known) => Ok(Some((found.proof.clone(), known))),
+            Err(Unauthenticated::Wrong) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     async fn prove(&self, header: &str, address: Option<IpAddr>) -> Result<Proof, Unauthenticated> {
@@ -280,8 +297,14 @@ fn busy(error: &CryptoError) -> Unauthenticated {
     }
 }
 
-fn key_of(header: &str) -> [u8; 32] {
-    Sha256::digest(header.as_bytes()).into()
+fn key_of(header: &str, address: Option<IpAddr>) -> [u8; 32] {
+    let hash = Sha256::new_with_prefix(header.as_bytes());
+    // No header has a zero byte.
+    let hash = match network(place(address)) {
+        IpAddr::V4(address) => hash.chain_update([0, 4]).chain_update(address.octets()),
+        IpAddr::V6(address) => hash.chain_update([0, 6]).chain_update(address.octets()),
+    };
+    hash.finalize().into()
 }
 
 /// A moment that is given in seconds since 1970.
@@ -294,7 +317,7 @@ impl Gate for Identity {
         let Some(header) = presented.authorization else {
             return Some(Arc::clone(if presented.local { &self.local } else { &self.anonymous }));
         };
-        let found = self.recollect(&key_of(header))?;
+        let found = self.recollect(&key_of(header, presented.address))?;
         found.is_fresh(self.directory.epoch(), self.directory.now()).then(|| Arc::clone(&found.subject))
     }
 

@@ -6,6 +6,7 @@ mod bounds;
 mod config;
 mod external;
 mod fair;
+mod log;
 mod maintenance;
 mod memory;
 mod metrics;

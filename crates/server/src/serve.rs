@@ -12,10 +12,10 @@ use http_oci::OciEdge;
 use identity::Identity;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use tracing_subscriber::EnvFilter;
 
 use crate::audit::{self, Auditor, Observers};
-use crate::config::{Config, LogConfig, LogFormat};
+use crate::config::Config;
+use crate::log;
 use crate::maintenance;
 use crate::memory;
 use crate::metrics::Metrics;
@@ -28,7 +28,7 @@ use crate::users;
 pub async fn serve(config: Config) -> Result<()> {
     config.check_serving()?;
     memory::keep_large_buffers();
-    start_log(&config.log)?;
+    log::start(&config.log)?;
     let store = tokio::task::block_in_place(|| Store::open(&config))?;
     if store.registry.is_metadata_lost().await? {
         bail!(
@@ -65,18 +65,6 @@ pub async fn serve(config: Config) -> Result<()> {
         journal.await.context("the audit journal ended by a mistake")?;
     }
     tracing::info!("stopped");
-    Ok(())
-}
-
-fn start_log(config: &LogConfig) -> Result<()> {
-    let filter = EnvFilter::try_new(&config.level)
-        .with_context(|| format!("`{}` is not a log level", config.level))?;
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
-    match config.format {
-        LogFormat::Text => builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
-        LogFormat::Json => builder.json().init(),
-    }
     Ok(())
 }
 

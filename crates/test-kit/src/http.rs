@@ -3,6 +3,8 @@
 //! A usual client would tidy the path, add headers and hide framing mistakes; protocol tests need the bytes
 //! as given, and must see it when a length or a body is wrong. One request per connection.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -15,13 +17,32 @@ const HANG_LIMIT: Duration = Duration::from_secs(120);
 #[derive(Clone)]
 pub struct Client {
     authority: String,
+    /// Headers that every request has.
+    headers: Vec<(String, String)>,
 }
 
 impl Client {
     /// A client for `http://host:port`; a path in the base is not supported.
     pub fn new(base: &str) -> Self {
         let authority = base.strip_prefix("http://").unwrap_or(base).trim_end_matches('/');
-        Client { authority: authority.to_owned() }
+        Client { authority: authority.to_owned(), headers: Vec::new() }
+    }
+
+    /// The same client, whose requests all have one more header.
+    pub fn with(&self, name: &str, value: impl ToString) -> Self {
+        let mut client = self.clone();
+        client.headers.push((name.to_owned(), value.to_string()));
+        client
+    }
+
+    /// The same client, signed in with a name and a secret.
+    pub fn basic(&self, name: &str, secret: &str) -> Self {
+        self.with("Authorization", format!("Basic {}", STANDARD.encode(format!("{name}:{secret}"))))
+    }
+
+    /// The same client, signed in with a token.
+    pub fn bearer(&self, token: &str) -> Self {
+        self.with("Authorization", format!("Bearer {token}"))
     }
 
     /// A GET, sent at once.
@@ -57,7 +78,8 @@ impl Client {
     /// A request with any method, to be completed.
     pub fn request(&self, method: &str, path: &str) -> Request<'_> {
         let line = format!("{method} {path}");
-        Request { client: self, is_head: method == "HEAD", line, headers: Vec::new(), body: Body::None }
+        let headers = self.headers.clone();
+        Request { client: self, is_head: method == "HEAD", line, headers, body: Body::None }
     }
 
     /// Sends bytes as they are and returns the raw connection for reading.

@@ -7,6 +7,7 @@
 pub mod certificate;
 pub mod command;
 pub mod curl;
+pub mod house;
 pub mod http;
 pub mod image;
 pub mod issuer;
@@ -18,6 +19,7 @@ pub mod tools;
 pub mod wharf;
 
 pub use command::Cmd;
+pub use house::House;
 pub use issuer::Issuer;
 pub use oidc_provider::OidcProvider;
 pub use process::Daemon;

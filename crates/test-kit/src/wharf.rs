@@ -10,6 +10,9 @@ use tempfile::TempDir;
 /// What the server writes to standard error before the address it listens on.
 const READY: &str = "listening on http";
 
+/// What stands before the administrator's password at a first start.
+const FIRST_PASSWORD: &str = "the administrator is `admin`, with the password";
+
 /// How to start a server.
 pub struct Builder {
     exe: PathBuf,
@@ -123,6 +126,13 @@ impl WharfServer {
     /// All that it has logged, over restarts too.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.log_file()).unwrap_or_default()
+    }
+
+    /// The password of the administrator `admin`, as the first start of a server with users tells it.
+    pub fn first_password(&self) -> String {
+        let log = self.log();
+        let told = log.split_once(FIRST_PASSWORD).and_then(|(_, rest)| rest.split_whitespace().next());
+        told.unwrap_or_else(|| panic!("no administrator was made: {log}")).to_owned()
     }
 
     /// Ends it as a crash would.

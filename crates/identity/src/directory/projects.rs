@@ -109,7 +109,9 @@ impl Directory {
             FirstPush::Nothing => return Ok(()),
             FirstPush::Allowed(name) => name,
             FirstPush::AtTheTop(name) => {
-                authorise(projects, subject, &context, Action::CreateProject, Target::System)
+                // The scopes of access tokens name repositories: that this one may be pushed to is all that they say.
+                let owner = subject.without_token_scopes();
+                authorise(projects, &owner, &context, Action::CreateProject, Target::System)
                     .map_err(PrepareError::Denied)?;
                 name
             }

@@ -1,6 +1,6 @@
 //! Roles: the built-in ones, and those that were defined here.
 
-use access::{Action, Grant, ROLES, Subject, Target, built_in};
+use access::{Action, ActionSet, Grant, ROLES, Subject, Target, built_in};
 use meta::EntryKind;
 
 use super::{Directory, New, check_text, expect, origin, parsed};
@@ -18,7 +18,7 @@ impl Directory {
         });
         let mut roles: Vec<Role> = built_in.collect();
         for (entry, record) in self.all::<RoleRecord>(EntryKind::Role).await? {
-            let actions = record.actions.iter().filter_map(|name| name.parse::<Action>().ok()).collect();
+            let actions = actions_of(&record);
             let name: String = parsed(&entry.name)?;
             roles.push(Role {
                 name,
@@ -31,7 +31,7 @@ impl Directory {
     }
 
     /// Defines a role, or changes one. It can allow only what who defines it may do everywhere: they might have it
-    /// themselves.
+    /// themselves. The same holds for what it allowed before, or else they could take away what they cannot give.
     pub async fn put_role(
         &self,
         grant: &Grant,
@@ -54,18 +54,32 @@ impl Directory {
             owners: Vec::new(),
         };
         match self.find::<RoleRecord>(EntryKind::Role, &role.name).await? {
-            Some((found, _)) => self.replace(origin(grant), &found, new).await?,
+            Some((found, before)) => {
+                self.check_gift(subject, None, actions_of(&before))?;
+                self.replace(origin(grant), &found, new).await?;
+            }
             None => self.create(grant, new).await?,
         }
         Ok(Role { built_in: false, ..role })
     }
 
-    /// Deletes a role that was defined here: who had it, has it no more.
-    pub async fn delete_role(&self, grant: &Grant, name: &str) -> Result<(), IdentityError> {
+    /// Deletes a role that was defined here: who had it, has it no more. Only who could have given it may do so.
+    pub async fn delete_role(
+        &self,
+        grant: &Grant,
+        subject: &Subject,
+        name: &str,
+    ) -> Result<(), IdentityError> {
         expect(grant, Action::ManageRoles, &Target::System)?;
         check_name(name)?;
+        self.check_gift(subject, None, self.known().role(name).unwrap_or_default())?;
         self.drop_entry(grant, EntryKind::Role, name).await
     }
+}
+
+/// An action that a newer version knew is not given.
+fn actions_of(record: &RoleRecord) -> ActionSet {
+    record.actions.iter().filter_map(|name| name.parse::<Action>().ok()).collect()
 }
 
 fn check_name(name: &str) -> Result<(), IdentityError> {

@@ -16,7 +16,7 @@ const DAY: u64 = 86_400;
 impl Directory {
     /// Somebody's own tokens.
     pub async fn own_tokens(&self, subject: &Subject) -> Result<Vec<Token>, IdentityError> {
-        self.tokens(&oneself(subject)?).await
+        self.tokens(&without_bounds(subject)?).await
     }
 
     /// The tokens of a user.
@@ -44,9 +44,9 @@ impl Directory {
         context: &Context,
         new: NewToken,
     ) -> Result<Shown<Token>, IdentityError> {
-        let user = oneself(subject)?;
+        let user = without_bounds(subject)?;
         // A token that could make another one would outlive itself.
-        if !subject.scopes().is_empty() || !matches!(subject.via(), "password" | "ldap") {
+        if !matches!(subject.via(), "password" | "ldap") {
             let message = "a token is made by who signed in with a password: sign in with yours";
             return Err(IdentityError::Invalid(message.into()));
         }
@@ -77,7 +77,7 @@ impl Directory {
         context: &Context,
         id: &str,
     ) -> Result<(), IdentityError> {
-        let user = oneself(subject)?;
+        let user = without_bounds(subject)?;
         self.delete_token(&user, id, by(&user, context)).await
     }
 
@@ -124,11 +124,22 @@ impl Directory {
 }
 
 /// The user who asks for something of their own.
-pub(super) fn oneself(subject: &Subject) -> Result<UserName, IdentityError> {
+fn oneself(subject: &Subject) -> Result<UserName, IdentityError> {
     match subject.actor() {
         access::Actor::User(name) => name.parse().map_err(|error| IdentityError::Invalid(format!("{error}"))),
         _ => Err(IdentityError::Invalid("only users have this: sign in as one".into())),
     }
+}
+
+/// The same for one who came with a credential that is good for all. One that was made for a few things must not end
+/// the others of its user, nor see what they are called.
+fn without_bounds(subject: &Subject) -> Result<UserName, IdentityError> {
+    if !subject.scopes().is_empty() {
+        let message = "this credential is for some things only, and your tokens are none of them: sign in with your \
+                       password";
+        return Err(IdentityError::Invalid(message.into()));
+    }
+    oneself(subject)
 }
 
 fn by(user: &UserName, context: &Context) -> Origin {

@@ -43,7 +43,7 @@ impl Containerd {
         Containerd { _daemon: daemon, dir }
     }
 
-    fn images(&self, verb: &str) -> Cmd {
+    pub fn images(&self, verb: &str) -> Cmd {
         let cmd = Cmd::new("ctr").arg("--address").arg(self.dir.path().join("sock"));
         let cmd = cmd.args(["--namespace", "test", "images", verb]);
         match verb {

@@ -36,7 +36,7 @@ impl Docker {
         Docker { _daemon: daemon, dir, host }
     }
 
-    fn cmd(&self) -> Cmd {
+    pub fn cmd(&self) -> Cmd {
         // By its path: another docker client of another age may be earlier on PATH.
         let cmd = Cmd::new("/usr/bin/docker").env("HOME", self.dir.path()).env("DOCKER_BUILDKIT", "1");
         cmd.args(["--host", &self.host])

@@ -13,7 +13,7 @@ fn helm_pushes_and_pulls_a_chart() {
         let cmd = Cmd::new("helm").env("HOME", home.path()).current_dir(home.path());
         cmd.env("HELM_CACHE_HOME", home.path().join("cache")).args(words)
     };
-    write_chart(&home.path().join("boat"));
+    write_chart(&home.path().join("boat"), "boat", "1.2.3+build.4");
     helm(&["package", "boat"]).run();
     let packaged = fs::read(home.path().join("boat-1.2.3+build.4.tgz")).expect("helm wrote the package");
 
@@ -34,9 +34,10 @@ fn helm_pushes_and_pulls_a_chart() {
     assert!(shown.stdout.contains("description: floats"), "{}", shown.stdout);
 }
 
-fn write_chart(dir: &Path) {
+/// Writes the source of a chart.
+pub fn write_chart(dir: &Path, name: &str, version: &str) {
     fs::create_dir_all(dir.join("templates")).expect("a folder can be made");
-    let chart = "apiVersion: v2\nname: boat\nversion: 1.2.3+build.4\ndescription: floats\n";
+    let chart = format!("apiVersion: v2\nname: {name}\nversion: {version}\ndescription: floats\n");
     fs::write(dir.join("Chart.yaml"), chart).expect("a file can be written");
     let template = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: boat\n";
     fs::write(dir.join("templates/map.yaml"), template).expect("a file can be written");

@@ -9,6 +9,7 @@ mod docker;
 mod helm;
 mod oras;
 mod podman;
+mod signed_in;
 mod skopeo;
 
 use serde_json::Value;

@@ -15,7 +15,7 @@ impl Podman {
         Podman { root: temp_dir() }
     }
 
-    fn cmd(&self) -> Cmd {
+    pub fn cmd(&self) -> Cmd {
         let path = |name: &str| self.root.path().join(name);
         Cmd::new("podman")
             .arg("--root")

@@ -1,0 +1,9 @@
+//! Attacks. Each must be refused, and must have changed and told nothing.
+
+mod content;
+mod escalation;
+mod forgery;
+mod headers;
+mod input;
+mod names;
+mod uploads;

@@ -1,0 +1,14 @@
+//! Who may do what, seen from outside: every end-point with every role, tokens and how they end, and attacks.
+
+mod attacks;
+mod golden;
+mod matrix;
+mod revocation;
+mod tokens;
+
+use test_kit::House;
+
+/// Starts a registry with users.
+fn registry() -> House {
+    House::start(env!("CARGO_BIN_EXE_wharf"))
+}
