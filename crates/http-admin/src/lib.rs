@@ -6,6 +6,7 @@
 
 mod accounts;
 mod call;
+mod factors;
 mod lines;
 mod maintenance;
 mod problem;
@@ -18,18 +19,18 @@ use std::sync::Arc;
 
 use access::{Context, Gate, Presented, Unauthenticated};
 use futures_util::future::BoxFuture;
-use http::header::{AUTHORIZATION, CONTENT_ENCODING, HeaderValue, USER_AGENT};
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, HOST, HeaderValue, USER_AGENT};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_kit::{
     Body, ConnInfo, Forwarded, Handler, PeerAddr, RequestBody, RequestId, TrustedProxies, X_REQUEST_ID,
 };
-use identity::Identity;
+use identity::{Caller, Identity, Secret};
 use registry::Registry;
 
 use crate::call::Call;
-use crate::problem::Problem;
+use crate::problem::{Problem, X_WHARF_OTP};
 
-pub use route::{Permission, ROUTES, Route};
+pub use route::{Permission, ROUTES, Route, SecondFactor};
 pub use token::TokenEdge;
 
 /// The longest request, in bytes.
@@ -102,14 +103,20 @@ impl AdminEdge {
         let path = head.uri.path().strip_prefix(ROOT);
         let path = path.ok_or_else(|| Problem::unknown("the administration API is below /api/v1"))?;
         let (route, params) = route::find(head.method.as_str(), path)?;
+        let code = code(&head.headers)?;
         let authorization = head.headers.get(AUTHORIZATION).map(HeaderValue::to_str).transpose();
         let authorization = authorization.map_err(|_| Unauthenticated::Malformed)?;
+        // What carries its own proof must not use up a code, nor fail, by a header that it has no need of.
+        let authorization = authorization.filter(|_| route.permission != Permission::Anyone);
         let presented = Presented { authorization, address: context.address, local };
-        let subject = match self.gate.recall(&presented) {
-            Some(subject) => subject,
-            None => self.gate.authenticate(presented).await?,
-        };
-        let grant = Call::admit(&self, &subject, &context, route, &params)?;
+        let caller = self.caller(presented, code.as_ref()).await?;
+        if caller.must_enrol && route.second_factor != SecondFactor::Enrolment {
+            return Err(Unauthenticated::SecondFactorDue.into());
+        }
+        let grant = Call::admit(&self, &caller.subject, &context, route, &params)?;
+        if let (SecondFactor::StepUp, Some(identity)) = (route.second_factor, &self.identity) {
+            identity.step_up(&caller, code.as_ref(), context.address).await?;
+        }
         if head.headers.contains_key(CONTENT_ENCODING) {
             let message = "a compressed request is not taken: send it as it is";
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
@@ -122,14 +129,39 @@ impl AdminEdge {
             Problem::new(status, error.to_string())
         })?;
         let query = head.uri.query().unwrap_or_default().to_owned();
-        let call = Call { edge: self, subject, context, params, query, body, grant };
+        let host = host(head).map(ToOwned::to_owned);
+        let subject = Arc::clone(&caller.subject);
+        let call = Call { edge: self, subject, caller, code, host, context, params, query, body, grant };
         Ok((route.handler)(&call).await?.0)
+    }
+
+    async fn caller(
+        &self,
+        presented: Presented<'_>,
+        code: Option<&Secret>,
+    ) -> Result<Caller, Unauthenticated> {
+        match &self.identity {
+            Some(identity) => identity.caller(presented, code).await,
+            None => Ok(Caller::without(self.gate.authenticate(presented).await?)),
+        }
     }
 }
 
 /// Whether the answers at a path are lines, which tell of work.
 fn maintains(path: &str) -> bool {
     matches!(path, "/gc" | "/check" | "/rebuild")
+}
+
+/// The code of a second factor that came along.
+fn code(headers: &HeaderMap) -> Result<Option<Secret>, Unauthenticated> {
+    let text = headers.get(X_WHARF_OTP).map(HeaderValue::to_str).transpose();
+    Ok(text.map_err(|_| Unauthenticated::WrongCode)?.map(Secret::new))
+}
+
+/// What the client calls this host: only shown to that client again.
+fn host(head: &http::request::Parts) -> Option<&str> {
+    let authority = head.uri.authority().map(http::uri::Authority::as_str);
+    authority.or_else(|| head.headers.get(HOST)?.to_str().ok())
 }
 
 fn agent(headers: &HeaderMap) -> Option<String> {

@@ -3,6 +3,9 @@
 //! What is remembered is the proof (this password, this token) and what its holder might do at one epoch of the
 //! directory. In another epoch the proof is held against the directory again, which costs a few look-ups and no hash
 //! of a password: so a role, a token or a robot that is taken away stops working at the next request.
+//!
+//! A password with a code of the second factor is the exception: a code is good once, so what it proved is good for
+//! that one request. Who has more to do opens a session with it.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -19,9 +22,10 @@ use crate::directory::Directory;
 use crate::keys::Keys;
 use crate::model::{PasswordChange, RobotRecord, TokenRecord, UserRecord};
 use crate::names::{RobotName, UserName};
-use crate::proof::{Credential, Known, Proof, scope_of, unavailable};
+use crate::proof::{By, Credential, Known, Proof, SessionId, Standing, scope_of, unavailable};
 use crate::secret::Secret;
-use crate::signer::Claims;
+use crate::sessions::{SESSION_AUDIENCE, Sessions};
+use crate::signer::{Claims, TokenError};
 use crate::token_secret::{TokenKind, TokenSecret};
 use crate::{CryptoError, IdentityError};
 
@@ -38,7 +42,10 @@ pub(crate) const AUDIENCE: &str = "wharf";
 /// Everybody, and the gate that they come through.
 pub struct Identity {
     directory: Arc<Directory>,
-    attempts: Attempts,
+    pub(crate) attempts: Attempts,
+    /// Held while a code is looked at, so that nobody can try many at once before the first is counted.
+    pub(crate) codes: tokio::sync::Mutex<()>,
+    pub(crate) sessions: Sessions,
     remembered: Cache<[u8; 32], Arc<Remembered>>,
     pub(crate) keys: Keys,
     anonymous: Arc<Subject>,
@@ -49,8 +56,20 @@ pub struct Identity {
 pub(crate) struct Remembered {
     pub(crate) proof: Proof,
     pub(crate) subject: Arc<Subject>,
+    pub(crate) standing: Standing,
     epoch: u64,
     until: Timestamp,
+}
+
+impl Remembered {
+    /// Whether it is good for images, and not only for administration.
+    pub(crate) fn check_general(&self) -> Result<(), Unauthenticated> {
+        match (&self.proof.by, &self.standing) {
+            (By::Session(_), _) => Err(Unauthenticated::Wrong),
+            (_, Standing::Due) => Err(Unauthenticated::SecondFactorDue),
+            (_, Standing::Without | Standing::Has(_)) => Ok(()),
+        }
+    }
 }
 
 impl Identity {
@@ -58,8 +77,10 @@ impl Identity {
     pub async fn open(directory: Arc<Directory>) -> Result<Self, IdentityError> {
         let keys = Keys::open(&directory).await?;
         Ok(Self {
-            directory,
             attempts: Attempts::new(),
+            codes: tokio::sync::Mutex::default(),
+            sessions: Sessions::new(directory.limits.session_idle),
+            directory,
             remembered: Cache::new(REMEMBERED),
             keys,
             anonymous: Arc::new(Subject::anonymous()),
@@ -83,18 +104,20 @@ impl Identity {
         self.keys.signer().jwks(self.directory.now())
     }
 
-    /// Gives somebody the password that they chose, after a look at the one before. It is for those who must change
-    /// theirs, too, so they need not be signed in.
+    /// Gives somebody the password that they chose, after a look at the one before, and at a code where they have a
+    /// second factor. It is for those who must change theirs, too, so they need not be signed in.
     pub async fn change_password(
         &self,
         user: &str,
         change: PasswordChange,
+        code: Option<&Secret>,
         address: Option<IpAddr>,
     ) -> Result<(), IdentityError> {
         if change.new.expose() == change.current.expose() {
             return Err(IdentityError::Invalid("the new password is the old one: choose another".into()));
         }
         let (name, _) = self.check_password(user, change.current, address).await?;
+        self.check_factor(&name, code, address).await?;
         self.directory.set_own_password(&name, &change.new, address).await
     }
 
@@ -104,43 +127,63 @@ impl Identity {
         (self.directory.now() < found.until).then_some(found)
     }
 
-    /// Who sent this header, and how they proved it.
+    /// Who sent this header, and how they proved it; with a code of their second factor, maybe.
     pub(crate) async fn verify(
         &self,
         header: &str,
+        code: Option<&Secret>,
         address: Option<IpAddr>,
     ) -> Result<Arc<Remembered>, Unauthenticated> {
         let key = key_of(header);
         // What changes from here on makes what is worked out now look older than it is, and never newer.
         let epoch = self.directory.epoch();
-        let proof = match self.recollect(&key) {
-            Some(found) if found.epoch == epoch => return Ok(found),
+        // A password that was remembered alone does not tell whether the code that came along is right.
+        let proof = match self.recollect(&key).filter(|_| code.is_none()) {
+            Some(found) if found.epoch == epoch => return self.sessions.touch(found, self.directory.now()),
             Some(found) => found.proof.clone(),
-            None => self.prove(header, address).await?,
+            None => self.prove(header, code, address).await?,
         };
-        let Known { subject, until } = self.directory.subject_of(&proof).await?;
+        let Known { subject, standing, until } = self.directory.subject_of(&proof).await?;
         let latest = self.directory.now().plus(REMEMBERED_FOR);
         let until = until.map_or(latest, |until| until.min(latest));
-        let verified = Arc::new(Remembered { proof, subject, epoch, until });
-        self.remembered.insert(key, Arc::clone(&verified));
-        Ok(verified)
+        let verified = Arc::new(Remembered { proof, subject, standing, epoch, until });
+        if !verified.proof.is_spent() {
+            self.remembered.insert(key, Arc::clone(&verified));
+        }
+        self.sessions.touch(verified, self.directory.now())
     }
 
-    async fn prove(&self, header: &str, address: Option<IpAddr>) -> Result<Proof, Unauthenticated> {
+    async fn prove(
+        &self,
+        header: &str,
+        code: Option<&Secret>,
+        address: Option<IpAddr>,
+    ) -> Result<Proof, Unauthenticated> {
         match Authorization::parse(header).ok_or(Unauthenticated::Malformed)? {
             Authorization::Bearer(token) => match TokenSecret::parse(token.expose()) {
                 Some(secret) => self.prove_opaque(None, &secret, address).await,
-                None => self.prove_access_token(&token),
+                None => self.prove_signed(&token),
             },
             Authorization::Basic { name, secret } => match TokenSecret::parse(secret.expose()) {
                 Some(secret) => self.prove_opaque(Some(&name), &secret, address).await,
-                None => {
-                    let (user, record) = self.check_password(&name, secret, address).await?;
-                    let hash = record.password.as_ref().ok_or(Unauthenticated::Wrong)?;
-                    Ok(Proof { credential: Credential::password(&user, hash), token: None })
-                }
+                None => self.prove_password(&name, secret, code, address).await,
             },
         }
+    }
+
+    /// A password, with a code where there is a second factor.
+    pub(crate) async fn prove_password(
+        &self,
+        name: &str,
+        password: Secret,
+        code: Option<&Secret>,
+        address: Option<IpAddr>,
+    ) -> Result<Proof, Unauthenticated> {
+        let (user, record) = self.check_password(name, password, address).await?;
+        let hash = record.password.as_ref().ok_or(Unauthenticated::Wrong)?;
+        let credential = Credential::password(&user, hash);
+        let factor = self.check_factor(&user, code, address).await?;
+        Ok(Proof { credential, factor, by: By::Itself })
     }
 
     /// A personal access token or a robot's secret, with the name of its user or robot, or without.
@@ -158,7 +201,7 @@ impl Identity {
         };
         self.tried(counted, address, credential.is_some());
         let credential = credential.ok_or(Unauthenticated::Wrong)?;
-        Ok(Proof { credential, token: None })
+        Ok(Proof::of(credential))
     }
 
     async fn prove_token(
@@ -187,19 +230,25 @@ impl Identity {
         Ok(known.then(|| Credential::robot(&robot, &hash)))
     }
 
-    fn prove_access_token(&self, token: &Secret) -> Result<Proof, Unauthenticated> {
-        let claims = self.claims(token, AUDIENCE)?;
+    /// An access token, or a session.
+    fn prove_signed(&self, token: &Secret) -> Result<Proof, Unauthenticated> {
+        let (claims, is_session) = match self.claims(token, AUDIENCE) {
+            Err(TokenError::Audience) => (self.claims(token, SESSION_AUDIENCE).map_err(refused)?, true),
+            outcome => (outcome.map_err(refused)?, false),
+        };
         let credential = Credential::of_claims(&claims).ok_or(Unauthenticated::Wrong)?;
-        Ok(Proof { credential, token: Some((scope_of(&claims), seconds(claims.exp))) })
+        let ends = seconds(claims.exp);
+        let by = if is_session {
+            By::Session(SessionId { id: claims.jti, started: seconds(claims.iat), ends })
+        } else {
+            By::Token(scope_of(&claims), ends)
+        };
+        Ok(Proof { credential, factor: Some(claims.factor).filter(|factor| !factor.is_empty()), by })
     }
 
     /// What a token says that was signed here.
-    pub(crate) fn claims(&self, token: &Secret, audience: &str) -> Result<Claims, Unauthenticated> {
-        let claims = self.keys.signer().verify(token.expose(), audience, ISSUER, self.directory.now());
-        claims.map_err(|error| {
-            tracing::debug!(%error, "an access token was refused");
-            Unauthenticated::Wrong
-        })
+    pub(crate) fn claims(&self, token: &Secret, audience: &str) -> Result<Claims, TokenError> {
+        self.keys.signer().verify(token.expose(), audience, ISSUER, self.directory.now())
     }
 
     /// Looks at a password. Unknown users cost what wrong passwords cost.
@@ -229,12 +278,12 @@ impl Identity {
         }
     }
 
-    fn may_try(&self, name: &str, address: Option<IpAddr>) -> Result<(), Unauthenticated> {
+    pub(crate) fn may_try(&self, name: &str, address: Option<IpAddr>) -> Result<(), Unauthenticated> {
         let outcome = self.attempts.check(name, place(address), self.directory.now());
         outcome.map_err(|wait| Unauthenticated::TooManyAttempts(wait.seconds))
     }
 
-    fn tried(&self, name: &str, address: Option<IpAddr>, succeeded: bool) {
+    pub(crate) fn tried(&self, name: &str, address: Option<IpAddr>, succeeded: bool) {
         let now = self.directory.now();
         if succeeded {
             self.attempts.succeeded(name, place(address), now);
@@ -259,6 +308,12 @@ fn busy(error: &CryptoError) -> Unauthenticated {
     }
 }
 
+/// Only the log is told why.
+pub(crate) fn refused(error: TokenError) -> Unauthenticated {
+    tracing::debug!(%error, "a signed token was refused");
+    Unauthenticated::Wrong
+}
+
 fn key_of(header: &str) -> [u8; 32] {
     Sha256::digest(header.as_bytes()).into()
 }
@@ -274,7 +329,8 @@ impl Gate for Identity {
             return Some(Arc::clone(if presented.local { &self.local } else { &self.anonymous }));
         };
         let found = self.recollect(&key_of(header))?;
-        (found.epoch == self.directory.epoch()).then(|| Arc::clone(&found.subject))
+        let is_good = found.epoch == self.directory.epoch() && found.check_general().is_ok();
+        is_good.then(|| Arc::clone(&found.subject))
     }
 
     fn authenticate<'a>(
@@ -284,7 +340,8 @@ impl Gate for Identity {
         Box::pin(async move {
             match presented.authorization {
                 Some(header) => {
-                    let verified = self.verify(header, presented.address).await?;
+                    let verified = self.verify(header, None, presented.address).await?;
+                    verified.check_general()?;
                     Ok(Arc::clone(&verified.subject))
                 }
                 None => self.recall(&presented).ok_or(Unauthenticated::Unavailable),

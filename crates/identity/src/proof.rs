@@ -34,8 +34,52 @@ pub(crate) enum Credential {
 #[derive(Clone, Debug)]
 pub(crate) struct Proof {
     pub(crate) credential: Credential,
-    /// That of the access token that stood for it, and when that ends.
-    pub(crate) token: Option<(Scope, Timestamp)>,
+    /// What tells the second factor that was shown, too.
+    pub(crate) factor: Option<String>,
+    /// What stood for both.
+    pub(crate) by: By,
+}
+
+/// What stood for a credential.
+#[derive(Clone, Debug)]
+pub(crate) enum By {
+    /// The credential itself.
+    Itself,
+    /// An access token, good for this, until then.
+    Token(Scope, Timestamp),
+    /// A session.
+    Session(SessionId),
+}
+
+/// Which session it is.
+#[derive(Clone, Debug)]
+pub(crate) struct SessionId {
+    pub(crate) id: String,
+    pub(crate) started: Timestamp,
+    pub(crate) ends: Timestamp,
+}
+
+/// How somebody stands with second factors.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// They have none, and need none.
+    Without,
+    /// They must set one up before anything else.
+    Due,
+    /// They have the one that this tells.
+    Has(String),
+}
+
+impl Proof {
+    /// A credential that was shown as it is.
+    pub(crate) fn of(credential: Credential) -> Self {
+        Self { credential, factor: None, by: By::Itself }
+    }
+
+    /// Whether it was good for one request only, because a code is good only once.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.factor.is_some() && matches!(self.by, By::Itself)
+    }
 }
 
 impl Credential {
@@ -49,6 +93,14 @@ impl Credential {
 
     pub(crate) fn robot(name: &RobotName, hash: &SecretHash) -> Self {
         Self::Robot { name: name.clone(), hash: fingerprint(hash) }
+    }
+
+    /// Whether a person gave it, of whom a second factor can be asked.
+    const fn is_by_hand(&self) -> bool {
+        match self {
+            Self::Password { .. } => true,
+            Self::Nothing | Self::Token { .. } | Self::Robot { .. } => false,
+        }
     }
 
     /// What an access token says of it: a name, a way, and what tells this secret from the one that replaces it.
@@ -79,7 +131,7 @@ impl Credential {
 }
 
 /// Enough of a hash to tell one secret from another, and too little to be worth having.
-fn fingerprint(hash: &SecretHash) -> String {
+pub(crate) fn fingerprint(hash: &SecretHash) -> String {
     hash.to_hex().chars().take(16).collect()
 }
 
@@ -90,27 +142,39 @@ fn fingerprint_of_password(hash: &PasswordHash) -> String {
 /// Somebody, and until when that can be believed without looking again.
 pub(crate) struct Known {
     pub(crate) subject: Arc<Subject>,
+    pub(crate) standing: Standing,
     pub(crate) until: Option<Timestamp>,
 }
 
 impl Directory {
     /// Who it is whom a proof is of, and what they may do now. Fails where that is over: the user is gone or kept out,
-    /// or the secret was replaced.
+    /// or the secret was replaced; or where a password stands alone, and there is a second factor.
     pub(crate) async fn subject_of(&self, proof: &Proof) -> Result<Known, Unauthenticated> {
-        let (subject, end) = match &proof.credential {
-            Credential::Nothing => (Subject::anonymous(), None),
+        let ((subject, standing), end) = match &proof.credential {
+            Credential::Nothing => ((Subject::anonymous(), Standing::Without), None),
             Credential::Password { user, hash } => (self.by_password(user, hash).await?, None),
             Credential::Token { id, hash } => self.by_token(id, hash).await?,
-            Credential::Robot { name, hash } => self.by_robot(name, hash).await?,
+            Credential::Robot { name, hash } => {
+                let (robot, end) = self.by_robot(name, hash).await?;
+                ((robot, Standing::Without), end)
+            }
         };
-        let Some((scope, expires)) = &proof.token else {
-            return Ok(Known { subject: Arc::new(subject), until: end });
+        if let Standing::Has(factor) = &standing
+            && proof.credential.is_by_hand()
+            && proof.factor.as_ref() != Some(factor)
+        {
+            return Err(Unauthenticated::SecondFactor);
+        }
+        let (subject, expires) = match &proof.by {
+            By::Itself => (subject, None),
+            By::Token(scope, expires) => (subject.within(scope.clone()), Some(*expires)),
+            By::Session(session) => (subject, Some(session.ends)),
         };
-        let until = Some(end.map_or(*expires, |end| end.min(*expires)));
-        Ok(Known { subject: Arc::new(subject.within(scope.clone())), until })
+        let until = [end, expires].into_iter().flatten().min();
+        Ok(Known { subject: Arc::new(subject), standing, until })
     }
 
-    async fn by_password(&self, name: &UserName, hash: &str) -> Result<Subject, Unauthenticated> {
+    async fn by_password(&self, name: &UserName, hash: &str) -> Result<(Subject, Standing), Unauthenticated> {
         let record = self.live_user(name).await?;
         let same = record.password.as_ref().is_some_and(|now| fingerprint_of_password(now) == hash);
         if !same {
@@ -122,7 +186,11 @@ impl Directory {
         self.user_subject(name, &record, "password").await
     }
 
-    async fn by_token(&self, id: &str, hash: &str) -> Result<(Subject, Option<Timestamp>), Unauthenticated> {
+    async fn by_token(
+        &self,
+        id: &str,
+        hash: &str,
+    ) -> Result<((Subject, Standing), Option<Timestamp>), Unauthenticated> {
         let found = self.find::<TokenRecord>(EntryKind::Token, id).await.map_err(unavailable)?;
         let (_, token) = found.ok_or(Unauthenticated::Wrong)?;
         let now = self.now();
@@ -131,7 +199,7 @@ impl Directory {
         }
         let user = self.live_user(&token.user).await?;
         self.note_use(id, now);
-        let subject = self.user_subject(&token.user, &user, "token").await?;
+        let (subject, standing) = self.user_subject(&token.user, &user, "token").await?;
         let subject = match &token.permissions {
             None => subject,
             Some(permissions) => {
@@ -139,7 +207,7 @@ impl Directory {
                 subject.within(Scope::Projects { projects: rights.projects, anywhere: rights.system })
             }
         };
-        Ok((subject, token.expires))
+        Ok(((subject, standing), token.expires))
     }
 
     async fn by_robot(
@@ -172,9 +240,15 @@ impl Directory {
         name: &UserName,
         record: &UserRecord,
         via: &'static str,
-    ) -> Result<Subject, Unauthenticated> {
-        let rights = self.rights_of_user(name, record).await.map_err(unavailable)?;
-        Ok(Subject::new(Actor::User(name.as_str().into()), via, Arc::new(rights)))
+    ) -> Result<(Subject, Standing), Unauthenticated> {
+        let bindings = self.bindings_of_user(name, record).await.map_err(unavailable)?;
+        let standing = match self.factor(name).await.map_err(unavailable)? {
+            Some((_, factor)) => Standing::Has(factor.fingerprint()),
+            None if self.requires_factor(&bindings) => Standing::Due,
+            None => Standing::Without,
+        };
+        let rights = Arc::new(self.rights_of(&bindings));
+        Ok((Subject::new(Actor::User(name.as_str().into()), via, rights), standing))
     }
 }
 

@@ -34,6 +34,8 @@ pub(crate) const BOUNDS: &[Bound] = &[
     bound("auth.robot_days", "0", "3650"),
     bound("auth.tokens_per_user", "1", "10000"),
     bound("auth.robots_per_project", "1", "10000"),
+    bound("auth.session_hours", "1", "168"),
+    bound("auth.session_idle_minutes", "1", "1440"),
     bound("limits.manifest_bytes", "4194304", "67108864"),
     bound("limits.manifest_depth", "8", "100"),
     bound("limits.manifest_references", "100", "1000000"),

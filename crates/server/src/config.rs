@@ -69,6 +69,12 @@ pub struct AuthConfig {
     pub tokens_per_user: usize,
     /// The most robots of one project.
     pub robots_per_project: usize,
+    /// Whose sign-in needs a second factor: who has one of these roles, or `all`; `none` or nothing for volunteers.
+    pub require_second_factor: Vec<String>,
+    /// How long a session lives, in hours.
+    pub session_hours: u64,
+    /// How long a session may rest before it ends, in minutes.
+    pub session_idle_minutes: u64,
 }
 
 /// Whether there are users.
@@ -217,6 +223,9 @@ impl Default for AuthConfig {
             robot_days: limits.robot_days.unwrap_or(0),
             tokens_per_user: limits.tokens_per_user,
             robots_per_project: limits.robots_per_project,
+            require_second_factor: Vec::new(),
+            session_hours: limits.session_life.as_secs() / 3_600,
+            session_idle_minutes: limits.session_idle.as_secs() / 60,
         }
     }
 }
@@ -399,18 +408,6 @@ impl Config {
             AuthMode::Auto => {
                 !self.allow_unauthenticated_network && (has_users || self.network_address().is_some())
             }
-        }
-    }
-
-    /// The bounds on what users may make.
-    pub(crate) fn identity_limits(&self) -> identity::Limits {
-        let days = |days: u64| (days > 0).then_some(days);
-        identity::Limits {
-            password: identity::PasswordPolicy { min_length: self.auth.password_length },
-            token_days: days(self.auth.token_days),
-            robot_days: days(self.auth.robot_days),
-            tokens_per_user: self.auth.tokens_per_user,
-            robots_per_project: self.auth.robots_per_project,
         }
     }
 
