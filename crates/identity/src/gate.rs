@@ -138,12 +138,18 @@ impl Identity {
         // What changes from here on makes what is worked out now look older than it is, and never newer.
         let epoch = self.directory.epoch();
         // A password that was remembered alone does not tell whether the code that came along is right.
-        let proof = match self.recollect(&key).filter(|_| code.is_none()) {
-            Some(found) if found.epoch == epoch => return self.sessions.touch(found, self.directory.now()),
-            Some(found) => found.proof.clone(),
-            None => self.prove(header, code, address).await?,
+        let remembered = self.recollect(&key).filter(|_| code.is_none());
+        if let Some(found) = remembered.as_ref().filter(|found| found.epoch == epoch) {
+            return self.sessions.touch(Arc::clone(found), self.directory.now());
+        }
+        let (proof, Known { subject, standing, until }) = match self.again(remembered).await? {
+            Some(known) => known,
+            None => {
+                let proof = self.prove(header, code, address).await?;
+                let known = self.directory.subject_of(&proof).await?;
+                (proof, known)
+            }
         };
-        let Known { subject, standing, until } = self.directory.subject_of(&proof).await?;
         let latest = self.directory.now().plus(REMEMBERED_FOR);
         let until = until.map_or(latest, |until| until.min(latest));
         let verified = Arc::new(Remembered { proof, subject, standing, epoch, until });
@@ -151,6 +157,20 @@ impl Identity {
             self.remembered.insert(key, Arc::clone(&verified));
         }
         self.sessions.touch(verified, self.directory.now())
+    }
+
+    /// What was remembered, held against the directory again. Where that refuses it, nothing is known: the secret may
+    /// have been replaced by one that is the same, as when somebody goes back to the password that they had.
+    async fn again(
+        &self,
+        remembered: Option<Arc<Remembered>>,
+    ) -> Result<Option<(Proof, Known)>, Unauthenticated> {
+        let Some(found) = remembered else { return Ok(None) };
+        match self.directory.subject_of(&found.proof).await {
+            Ok(known) => Ok(Some((found.proof.clone(), known))),
+            Err(Unauthenticated::Wrong) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     async fn prove(
