@@ -269,6 +269,25 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_undone_asks_for_a_second_factor_once_more() {
+        let asking = |ask: SecondFactor| -> Vec<_> {
+            let routes = ROUTES.iter().filter(|route| route.second_factor == ask);
+            routes.map(|route| (route.method, route.path)).collect()
+        };
+        let once_more = asking(SecondFactor::StepUp);
+        for (method, path) in ROUTES.iter().map(|route| (route.method, route.path)) {
+            let about = ["/users/{user}", "/groups/", "/roles/", "/members/{"];
+            let changes = about.iter().any(|about| path.contains(about)) && method != "GET";
+            let expect = (changes && !path.ends_with("{token}"))
+                || (method, path) == ("DELETE", "/projects/{project}");
+            assert_eq!(once_more.contains(&(method, path)), expect, "{method} {path}");
+        }
+        // Whoever must set one up first can do nothing else.
+        assert!(asking(SecondFactor::Enrolment).iter().all(|(_, path)| path.starts_with("/me")));
+        assert!(!asking(SecondFactor::Enrolment).contains(&("POST", "/me/tokens")));
+    }
+
+    #[test]
     fn names_are_filled_in_at_their_own_place() {
         for route in ROUTES {
             let path = route.path.replace("{project}", "a/b");

@@ -193,7 +193,7 @@ async fn wrong_codes_are_counted_though_the_password_is_right() {
     }
     let wait = Unauthenticated::TooManyAttempts(1);
     assert_eq!(refused[..5], [const { Unauthenticated::WrongCode }; 5]);
-    assert_eq!(refused[5..], [wait.clone()]);
+    assert_eq!(refused.get(5..), Some(std::slice::from_ref(&wait)));
     assert_eq!(house.caller(&header, Some(&right)).await.err(), Some(wait), "the right one waits, too");
     house.clock.advance(STEP);
     house.caller(&header, Some(&right)).await.unwrap();
