@@ -31,6 +31,24 @@ pub enum Unauthenticated {
         "the Authorization header cannot be read: send `Basic` with a user name and a secret, or `Bearer` with a token"
     )]
     Malformed,
+    /// The password is right, and there is a second factor.
+    #[error(
+        "this account has a second factor, so its password alone is not enough: docker and other clients sign in with a personal access token in place of the password; to administer, send a code in `X-Wharf-OTP`, too"
+    )]
+    SecondFactor,
+    /// What was asked for needs a code of the second factor with the very request.
+    #[error("this needs your second factor once more: send a code in `X-Wharf-OTP` with the request")]
+    CodeWanted,
+    /// The code is not one of the second factor, or was used before.
+    #[error(
+        "the code is wrong, or has been used: send the next one that the app shows, or a recovery code, in `X-Wharf-OTP`"
+    )]
+    WrongCode,
+    /// A second factor is required, and not set up: nothing else is allowed until then.
+    #[error(
+        "this registry requires a second factor of you: set one up first (`POST /api/v1/me/totp`, with your password), then sign in again"
+    )]
+    SecondFactorDue,
     /// Too many failures: the next try is looked at after this many seconds.
     #[error("too many failed attempts: try again in {0} seconds")]
     TooManyAttempts(u64),

@@ -1,6 +1,8 @@
 //! Users, groups, roles, and what is one's own.
 
-use identity::model::{Group, NewToken, NewUser, PasswordChange, Permission, Role, UserPatch, Whoami};
+use identity::model::{
+    Group, NewToken, NewUser, PasswordChange, Permission, Role, SecondFactor, UserPatch, Whoami,
+};
 use identity::{GroupName, UserName};
 use serde::Deserialize;
 use serde_json::json;
@@ -19,10 +21,15 @@ pub(crate) async fn whoami(call: &Call) -> Result<Reply, Problem> {
     places.sort_by(|(one, _), (other, _)| one.cmp(other));
     let permissions = everywhere.into_iter().chain(places);
     let permissions = permissions.map(|(project, actions)| Permission { project, actions: actions.into() });
+    let second_factor = match &call.edge.identity {
+        Some(identity) => identity.directory().second_factor(&call.subject).await?,
+        None => SecondFactor::default(),
+    };
     Reply::json(&Whoami {
         name: call.subject.actor().to_string(),
         via: call.subject.via(),
         permissions: permissions.collect(),
+        second_factor,
     })
 }
 
@@ -36,7 +43,7 @@ struct OwnPassword {
 
 pub(crate) async fn change_password(call: &Call) -> Result<Reply, Problem> {
     let OwnPassword { user, change } = call.read()?;
-    call.identity()?.change_password(&user, change, call.context.address).await?;
+    call.identity()?.change_password(&user, change, call.code.as_ref(), call.context.address).await?;
     Ok(Reply::done())
 }
 

@@ -6,7 +6,7 @@ use access::{Action, Context, Grant, Subject, Target, authorise};
 use bytes::Bytes;
 use http::StatusCode;
 use http_kit::Query;
-use identity::{Directory, Identity, IdentityError};
+use identity::{Caller, Directory, Identity, IdentityError, Secret};
 use serde::de::DeserializeOwned;
 
 use crate::AdminEdge;
@@ -17,6 +17,12 @@ use crate::route::{Params, Permission, Route};
 pub(crate) struct Call {
     pub(crate) edge: Arc<AdminEdge>,
     pub(crate) subject: Arc<Subject>,
+    /// The same, and what is known of their second factor.
+    pub(crate) caller: Caller,
+    /// The code of a second factor that came along.
+    pub(crate) code: Option<Secret>,
+    /// What the client calls this host.
+    pub(crate) host: Option<String>,
     pub(crate) context: Arc<Context>,
     pub(crate) params: Params,
     pub(crate) query: String,

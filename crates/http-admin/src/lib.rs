@@ -6,6 +6,7 @@
 
 mod accounts;
 mod call;
+mod factors;
 mod journal;
 mod lines;
 mod maintenance;
@@ -18,24 +19,24 @@ mod token;
 
 use std::sync::Arc;
 
-use access::{Caller, Context, Gate, Presented, Subject, Unauthenticated};
+use access::{Context, Gate, Presented, Unauthenticated};
 use futures_util::future::BoxFuture;
-use http::header::{CONTENT_ENCODING, USER_AGENT};
+use http::header::{CONTENT_ENCODING, HOST, HeaderValue, USER_AGENT};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_kit::{
     Body, ConnInfo, Forwarded, Handler, PeerAddr, RequestBody, RequestId, TrustedProxies, X_REQUEST_ID,
     credential,
 };
-use identity::Identity;
+use identity::{Caller, Identity, Secret};
 use registry::Registry;
 
 use crate::call::Call;
-use crate::problem::Problem;
+use crate::problem::{Problem, X_WHARF_OTP};
 use crate::route::Params;
 
 pub use journal::JournalPlace;
 pub use observe::{Observation, Observe, Unobserved};
-pub use route::{Permission, ROUTES, Route};
+pub use route::{Permission, ROUTES, Route, SecondFactor};
 pub use token::TokenEdge;
 
 /// The longest request, in bytes.
@@ -110,19 +111,19 @@ impl AdminEdge {
         let path = head.uri.path().strip_prefix(ROOT);
         let found = path.ok_or_else(|| Problem::unknown("the administration API is below /api/v1"));
         let found = found.and_then(|path| route::find(head.method.as_str(), path));
-        let presented = presented(&head.headers, &context, local);
-        let Caller { subject, signed_in, claimed } = Caller::of(&*self.gate, presented).await;
         let (route, params) = match &found {
             Ok((route, params)) => (Some(*route), params.clone()),
             Err(_) => (None, Params::default()),
         };
-        let outcome = match (&subject, found) {
-            (Ok(subject), Ok((route, params))) => {
-                let asker = Asker { subject: Arc::clone(subject), context: Arc::clone(&context) };
+        let came = self.caller(&head.headers, &context, local, route).await;
+        let subject = came.caller.as_ref().ok().map(|caller| Arc::clone(&caller.subject));
+        let outcome = match (came.caller, found) {
+            (Ok(caller), Ok((route, params))) => {
+                let asker = Asker { caller, code: came.code, context: Arc::clone(&context) };
                 Arc::clone(&self).handle(&head, body, asker, route, params).await
             }
             (_, Err(problem)) => Err(problem),
-            (Err(error), _) => Err(error.clone().into()),
+            (Err(error), _) => Err(error.into()),
         };
         let mut response = outcome.unwrap_or_else(|problem| {
             let (status, message) = (problem.status.as_u16(), problem.message());
@@ -132,11 +133,11 @@ impl AdminEdge {
         self.observer.observe(&Observation {
             route,
             status: response.status(),
-            subject: subject.as_deref().ok(),
+            subject: subject.as_deref(),
             context: &context,
             project: params.project.as_ref(),
-            signed_in,
-            claimed: claimed.as_deref(),
+            signed_in: came.signed_in,
+            claimed: came.claimed.as_deref(),
             detail: head.uri.path(),
         });
         if let Some(id) = id.to_header() {
@@ -153,8 +154,14 @@ impl AdminEdge {
         route: &'static Route,
         params: Params,
     ) -> Result<Response<Body>, Problem> {
-        let Asker { subject, context } = asker;
-        let grant = Call::admit(&self, &subject, &context, route, &params)?;
+        let Asker { caller, code, context } = asker;
+        if caller.must_enrol && route.second_factor != SecondFactor::Enrolment {
+            return Err(Unauthenticated::SecondFactorDue.into());
+        }
+        let grant = Call::admit(&self, &caller.subject, &context, route, &params)?;
+        if let (SecondFactor::StepUp, Some(identity)) = (route.second_factor, &self.identity) {
+            identity.step_up(&caller, code.as_ref(), context.address).await?;
+        }
         if head.headers.contains_key(CONTENT_ENCODING) {
             let message = "a compressed request is not taken: send it as it is";
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
@@ -167,29 +174,80 @@ impl AdminEdge {
             Problem::new(status, error.to_string())
         })?;
         let query = head.uri.query().unwrap_or_default().to_owned();
-        let call = Call { edge: self, subject, context, params, query, body, grant };
+        let host = host(head).map(ToOwned::to_owned);
+        let subject = Arc::clone(&caller.subject);
+        let call = Call { edge: self, subject, caller, code, host, context, params, query, body, grant };
         Ok((route.handler)(&call).await?.0)
+    }
+
+    /// Who came. What carries its own proof must not use up a code, nor fail, by a header that it has no need of.
+    async fn caller(
+        &self,
+        headers: &HeaderMap,
+        context: &Context,
+        local: bool,
+        route: Option<&Route>,
+    ) -> Came {
+        let needs_none = route.is_some_and(|route| route.permission == Permission::Anyone);
+        let presented = credential(headers).map_err(|_| Unauthenticated::Malformed).map(|header| Presented {
+            authorization: header.filter(|_| !needs_none),
+            address: context.address,
+            local,
+        });
+        let (presented, code) = match (presented, code(headers)) {
+            (Ok(presented), Ok(code)) => (presented, code),
+            (Err(error), _) | (_, Err(error)) => return Came::refused(error),
+        };
+        let with_password = presented.authorization.is_some_and(|header| header.starts_with("Basic "));
+        let signed_in = with_password && self.gate.recall(&presented).is_none();
+        let caller = match &self.identity {
+            Some(identity) => identity.caller(presented, code.as_ref()).await,
+            None => self.gate.authenticate(presented).await.map(Caller::without),
+        };
+        let claimed = caller.is_err().then(|| self.gate.claimed(&presented)).flatten();
+        Came { signed_in: signed_in && caller.is_ok(), caller, code, claimed }
     }
 }
 
-/// Who asks, and from where.
-struct Asker {
-    subject: Arc<Subject>,
-    context: Arc<Context>,
+/// What was found out about who sends a request.
+struct Came {
+    caller: Result<Caller, Unauthenticated>,
+    /// The code of a second factor that came along.
+    code: Option<Secret>,
+    /// Whether a name and a secret were verified for this very request.
+    signed_in: bool,
+    /// Who they said they were, where that was not accepted.
+    claimed: Option<String>,
 }
 
-fn presented<'a>(
-    headers: &'a HeaderMap,
-    context: &Context,
-    local: bool,
-) -> Result<Presented<'a>, Unauthenticated> {
-    let authorization = credential(headers).map_err(|_| Unauthenticated::Malformed)?;
-    Ok(Presented { authorization, address: context.address, local })
+impl Came {
+    fn refused(error: Unauthenticated) -> Self {
+        Self { caller: Err(error), code: None, signed_in: false, claimed: None }
+    }
+}
+
+/// Who asks, with what, and from where.
+struct Asker {
+    caller: Caller,
+    code: Option<Secret>,
+    context: Arc<Context>,
 }
 
 /// Whether the answers at a path are lines, which tell of work.
 fn maintains(path: &str) -> bool {
     matches!(path, "/gc" | "/check" | "/rebuild")
+}
+
+/// The code of a second factor that came along.
+fn code(headers: &HeaderMap) -> Result<Option<Secret>, Unauthenticated> {
+    let text = headers.get(X_WHARF_OTP).map(HeaderValue::to_str).transpose();
+    Ok(text.map_err(|_| Unauthenticated::WrongCode)?.map(Secret::new))
+}
+
+/// What the client calls this host: only shown to that client again.
+fn host(head: &http::request::Parts) -> Option<&str> {
+    let authority = head.uri.authority().map(http::uri::Authority::as_str);
+    authority.or_else(|| head.headers.get(HOST)?.to_str().ok())
 }
 
 fn agent(headers: &HeaderMap) -> Option<String> {

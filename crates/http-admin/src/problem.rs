@@ -1,11 +1,14 @@
 //! Errors of the administration API: a status and a message in JSON.
 
 use access::{Denied, Unauthenticated};
-use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, Response, StatusCode};
 use http_kit::Body;
 use identity::IdentityError;
 use serde_json::json;
+
+/// Carries a code of the second factor; in a refusal, says that one is wanted.
+pub(crate) const X_WHARF_OTP: HeaderName = HeaderName::from_static("x-wharf-otp");
 
 /// An error on its way to a client.
 #[derive(Debug)]
@@ -79,6 +82,12 @@ impl From<Unauthenticated> for Problem {
             Unauthenticated::Wrong | Unauthenticated::Malformed | Unauthenticated::PasswordExpired => {
                 Self::sign_in(message)
             }
+            Unauthenticated::SecondFactor | Unauthenticated::CodeWanted | Unauthenticated::WrongCode => {
+                let mut problem = Self::sign_in(message);
+                problem.set(X_WHARF_OTP, "required");
+                problem
+            }
+            Unauthenticated::SecondFactorDue => Self::new(StatusCode::FORBIDDEN, message),
             Unauthenticated::TooManyAttempts(seconds) => {
                 let mut problem = Self::new(StatusCode::TOO_MANY_REQUESTS, message);
                 problem.set(RETRY_AFTER, &seconds.to_string());

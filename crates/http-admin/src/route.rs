@@ -13,7 +13,7 @@ use percent_encoding::percent_decode_str;
 use crate::call::Call;
 use crate::problem::Problem;
 use crate::reply::Reply;
-use crate::{accounts, journal, maintenance, projects};
+use crate::{accounts, factors, journal, maintenance, projects};
 
 /// What a caller must be allowed to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +30,18 @@ pub enum Permission {
     Around(Action),
 }
 
+/// What is asked of the second factor of whoever has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecondFactor {
+    /// What signing in asks.
+    Usual,
+    /// A code with this very request, for what cannot be undone or says who may do what; a session that has just
+    /// begun will do.
+    StepUp,
+    /// What signing in asks; and whoever must set a second factor up first is let in, too.
+    Enrolment,
+}
+
 type Handler = for<'a> fn(&'a Call) -> BoxFuture<'a, Result<Reply, Problem>>;
 
 /// One thing that can be asked for.
@@ -42,19 +54,25 @@ pub struct Route {
     pub path: &'static str,
     /// What a caller must be allowed to do.
     pub permission: Permission,
+    /// What is asked of their second factor.
+    pub second_factor: SecondFactor,
     /// What it does, in a few words.
     pub summary: &'static str,
     pub(crate) handler: Handler,
 }
 
 macro_rules! routes {
-    ($($method:literal $path:literal, $permission:expr, $module:ident::$name:ident, $summary:literal;)+) => {
+    (@ask) => { SecondFactor::Usual };
+    (@ask step_up) => { SecondFactor::StepUp };
+    (@ask enrol) => { SecondFactor::Enrolment };
+    ($($($ask:ident)? $method:literal $path:literal, $permission:expr, $module:ident::$name:ident, $summary:literal;)+) => {
         /// All of them.
         pub static ROUTES: &[Route] = &[$(Route {
             name: stringify!($name),
             method: $method,
             path: $path,
             permission: $permission,
+            second_factor: routes!(@ask $($ask)?),
             summary: $summary,
             handler: |call| Box::pin($module::$name(call)),
         }),+];
@@ -75,7 +93,12 @@ routes! {
     "POST" "/audit/verify", System(Action::ReadAudit), journal::verify, "Looks whether the audit journal was tampered with";
     "GET" "/projects/{project}/-/audit", Project(Action::ReadAudit), journal::search, "Searches the audit journal of a project";
 
-    "GET" "/me", SignedIn, accounts::whoami, "Shows who you are and what you may do";
+    "POST" "/session", Anyone, factors::open_session, "Signs in, for several requests";
+    enrol "GET" "/me", SignedIn, accounts::whoami, "Shows who you are and what you may do";
+    enrol "POST" "/me/totp", SignedIn, factors::start, "Begins to set up your second factor";
+    enrol "POST" "/me/totp/confirm", SignedIn, factors::confirm, "Turns your second factor on";
+    enrol "POST" "/me/totp/recovery-codes", SignedIn, factors::recovery_codes, "Gives you new recovery codes";
+    enrol "DELETE" "/me/totp", SignedIn, factors::delete, "Turns your second factor off";
     "PUT" "/password", Anyone, accounts::change_password, "Changes your own password";
     "GET" "/me/tokens", SignedIn, accounts::own_tokens, "Lists your personal access tokens";
     "POST" "/me/tokens", SignedIn, accounts::create_token, "Makes a personal access token";
@@ -84,26 +107,27 @@ routes! {
     "GET" "/users", USERS, accounts::users, "Lists users";
     "POST" "/users", USERS, accounts::create_user, "Makes a user";
     "GET" "/users/{user}", USERS, accounts::user, "Shows a user";
-    "PATCH" "/users/{user}", USERS, accounts::change_user, "Changes a user";
-    "DELETE" "/users/{user}", USERS, accounts::delete_user, "Deletes a user";
-    "POST" "/users/{user}/reset-password", USERS, accounts::reset_password, "Gives a user a new password";
+    step_up "PATCH" "/users/{user}", USERS, accounts::change_user, "Changes a user";
+    step_up "DELETE" "/users/{user}/totp", USERS, factors::delete_of, "Turns the second factor of a user off";
+    step_up "DELETE" "/users/{user}", USERS, accounts::delete_user, "Deletes a user";
+    step_up "POST" "/users/{user}/reset-password", USERS, accounts::reset_password, "Gives a user a new password";
     "GET" "/users/{user}/tokens", USERS, accounts::tokens, "Lists the tokens of a user";
     "DELETE" "/users/{user}/tokens/{token}", USERS, accounts::delete_token, "Revokes a token of a user";
 
     "GET" "/groups", USERS, accounts::groups, "Lists groups";
-    "PUT" "/groups/{group}", USERS, accounts::put_group, "Makes or changes a group";
-    "DELETE" "/groups/{group}", USERS, accounts::delete_group, "Deletes a group";
+    step_up "PUT" "/groups/{group}", USERS, accounts::put_group, "Makes or changes a group";
+    step_up "DELETE" "/groups/{group}", USERS, accounts::delete_group, "Deletes a group";
     "GET" "/groups/{group}/members", USERS, accounts::group_members, "Lists the users in a group";
-    "PUT" "/groups/{group}/members/{user}", USERS, accounts::add_to_group, "Puts a user into a group";
-    "DELETE" "/groups/{group}/members/{user}", USERS, accounts::remove_from_group, "Takes a user out of a group";
+    step_up "PUT" "/groups/{group}/members/{user}", USERS, accounts::add_to_group, "Puts a user into a group";
+    step_up "DELETE" "/groups/{group}/members/{user}", USERS, accounts::remove_from_group, "Takes a user out of a group";
 
     "GET" "/roles", SignedIn, accounts::roles, "Lists roles";
-    "PUT" "/roles/{role}", System(Action::ManageRoles), accounts::put_role, "Defines a role";
-    "DELETE" "/roles/{role}", System(Action::ManageRoles), accounts::delete_role, "Deletes a role";
+    step_up "PUT" "/roles/{role}", System(Action::ManageRoles), accounts::put_role, "Defines a role";
+    step_up "DELETE" "/roles/{role}", System(Action::ManageRoles), accounts::delete_role, "Deletes a role";
 
     "GET" "/members", System(Action::ReadMembers), projects::members, "Lists who has a role everywhere";
-    "PUT" "/members/{principal}/{role}", System(Action::ManageMembers), projects::add_member, "Gives a role everywhere";
-    "DELETE" "/members/{principal}/{role}", System(Action::ManageMembers), projects::remove_member, "Takes a role away";
+    step_up "PUT" "/members/{principal}/{role}", System(Action::ManageMembers), projects::add_member, "Gives a role everywhere";
+    step_up "DELETE" "/members/{principal}/{role}", System(Action::ManageMembers), projects::remove_member, "Takes a role away";
     "GET" "/robots", System(Action::ManageRobots), projects::robots, "Lists the robots of the registry";
     "POST" "/robots", System(Action::ManageRobots), projects::create_robot, "Makes a robot of the registry";
     "GET" "/robots/{robot}", System(Action::ManageRobots), projects::robot, "Shows a robot";
@@ -115,10 +139,10 @@ routes! {
     "PUT" "/projects/{project}", Around(Action::CreateProject), projects::create_project, "Makes a project";
     "GET" "/projects/{project}", Project(Action::ReadProject), projects::project, "Shows a project";
     "PATCH" "/projects/{project}", Project(Action::UpdateProject), projects::change_project, "Changes the settings of a project";
-    "DELETE" "/projects/{project}", Project(Action::DeleteProject), projects::delete_project, "Deletes an empty project";
+    step_up "DELETE" "/projects/{project}", Project(Action::DeleteProject), projects::delete_project, "Deletes an empty project";
     "GET" "/projects/{project}/-/members", Project(Action::ReadMembers), projects::members, "Lists who has a role in a project";
-    "PUT" "/projects/{project}/-/members/{principal}/{role}", Project(Action::ManageMembers), projects::add_member, "Gives a role in a project";
-    "DELETE" "/projects/{project}/-/members/{principal}/{role}", Project(Action::ManageMembers), projects::remove_member, "Takes a role in a project away";
+    step_up "PUT" "/projects/{project}/-/members/{principal}/{role}", Project(Action::ManageMembers), projects::add_member, "Gives a role in a project";
+    step_up "DELETE" "/projects/{project}/-/members/{principal}/{role}", Project(Action::ManageMembers), projects::remove_member, "Takes a role in a project away";
     "GET" "/projects/{project}/-/robots", Project(Action::ManageRobots), projects::robots, "Lists the robots of a project";
     "POST" "/projects/{project}/-/robots", Project(Action::ManageRobots), projects::create_robot, "Makes a robot of a project";
     "GET" "/projects/{project}/-/robots/{robot}", Project(Action::ManageRobots), projects::robot, "Shows a robot of a project";
@@ -246,6 +270,25 @@ mod tests {
         check("GET /projects/-/members", 404);
         check("GET /projects/a/-/b/-/members", 404);
         check("GET /users/%ff", 404);
+    }
+
+    #[test]
+    fn what_cannot_be_undone_asks_for_a_second_factor_once_more() {
+        let asking = |ask: SecondFactor| -> Vec<_> {
+            let routes = ROUTES.iter().filter(|route| route.second_factor == ask);
+            routes.map(|route| (route.method, route.path)).collect()
+        };
+        let once_more = asking(SecondFactor::StepUp);
+        for (method, path) in ROUTES.iter().map(|route| (route.method, route.path)) {
+            let about = ["/users/{user}", "/groups/", "/roles/", "/members/{"];
+            let changes = about.iter().any(|about| path.contains(about)) && method != "GET";
+            let expect = (changes && !path.ends_with("{token}"))
+                || (method, path) == ("DELETE", "/projects/{project}");
+            assert_eq!(once_more.contains(&(method, path)), expect, "{method} {path}");
+        }
+        // Whoever must set one up first can do nothing else.
+        assert!(asking(SecondFactor::Enrolment).iter().all(|(_, path)| path.starts_with("/me")));
+        assert!(!asking(SecondFactor::Enrolment).contains(&("POST", "/me/tokens")));
     }
 
     #[test]

@@ -194,6 +194,7 @@ impl Failure {
     fn response(self) -> Response<Body> {
         let code = match self.status {
             StatusCode::UNAUTHORIZED => "UNAUTHORIZED",
+            StatusCode::FORBIDDEN => "DENIED",
             StatusCode::TOO_MANY_REQUESTS => "TOOMANYREQUESTS",
             _ => "UNKNOWN",
         };
@@ -219,9 +220,13 @@ impl From<IdentityError> for Failure {
         let message = error.to_string();
         let (status, name) = match &error {
             IdentityError::Unauthenticated(why) => match why {
-                Unauthenticated::Wrong | Unauthenticated::Malformed | Unauthenticated::PasswordExpired => {
-                    (StatusCode::UNAUTHORIZED, "invalid_grant")
-                }
+                Unauthenticated::Wrong
+                | Unauthenticated::Malformed
+                | Unauthenticated::PasswordExpired
+                | Unauthenticated::SecondFactor
+                | Unauthenticated::CodeWanted
+                | Unauthenticated::WrongCode => (StatusCode::UNAUTHORIZED, "invalid_grant"),
+                Unauthenticated::SecondFactorDue => (StatusCode::FORBIDDEN, "access_denied"),
                 Unauthenticated::TooManyAttempts(_) | Unauthenticated::Busy => {
                     (StatusCode::TOO_MANY_REQUESTS, "temporarily_unavailable")
                 }

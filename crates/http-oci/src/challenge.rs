@@ -65,10 +65,16 @@ impl Challenge<'_> {
     pub(crate) fn unauthenticated(mut self, error: &Unauthenticated, bearer: bool) -> WireError {
         let message = error.to_string();
         match error {
-            Unauthenticated::Wrong | Unauthenticated::Malformed | Unauthenticated::PasswordExpired => {
+            Unauthenticated::Wrong
+            | Unauthenticated::Malformed
+            | Unauthenticated::PasswordExpired
+            | Unauthenticated::SecondFactor
+            | Unauthenticated::CodeWanted
+            | Unauthenticated::WrongCode => {
                 self.error = bearer.then_some("invalid_token");
                 self.refuse(message)
             }
+            Unauthenticated::SecondFactorDue => WireError::new(StatusCode::FORBIDDEN, Code::Denied, message),
             Unauthenticated::TooManyAttempts(seconds) => {
                 WireError::new(StatusCode::TOO_MANY_REQUESTS, Code::TooManyRequests, message)
                     .retry_after(*seconds)

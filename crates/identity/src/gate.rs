@@ -4,6 +4,9 @@
 //! What is remembered is the proof (this password, this token) and what its holder might do at one epoch of the
 //! directory. In another epoch the proof is held against the directory again, which costs a few look-ups and no hash
 //! of a password: so a role, a token or a robot that is taken away stops working at the next request.
+//!
+//! A password with a code of the second factor is the exception: a code is good once, so what it proved is good for
+//! that one request. Who has more to do opens a session with it.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -21,9 +24,10 @@ use crate::external::External;
 use crate::keys::Keys;
 use crate::model::{PasswordChange, RobotRecord, TokenRecord, UserRecord};
 use crate::names::{RobotName, UserName};
-use crate::proof::{Credential, Known, Proof, scope_of, unavailable};
+use crate::proof::{By, Credential, Known, Proof, SessionId, Standing, scope_of, unavailable};
 use crate::secret::Secret;
-use crate::signer::Claims;
+use crate::sessions::{SESSION_AUDIENCE, Sessions};
+use crate::signer::{Claims, TokenError};
 use crate::token_secret::{TokenKind, TokenSecret};
 use crate::{CryptoError, IdentityError};
 
@@ -40,7 +44,10 @@ pub(crate) const AUDIENCE: &str = "wharf";
 /// Everybody, and the gate that they come through.
 pub struct Identity {
     directory: Arc<Directory>,
-    attempts: Attempts,
+    pub(crate) attempts: Attempts,
+    /// Held while a code is looked at, so that nobody can try many at once before the first is counted.
+    pub(crate) codes: tokio::sync::Mutex<()>,
+    pub(crate) sessions: Sessions,
     remembered: Cache<[u8; 32], Arc<Remembered>>,
     pub(crate) keys: Keys,
     pub(crate) external: External,
@@ -52,6 +59,7 @@ pub struct Identity {
 pub(crate) struct Remembered {
     pub(crate) proof: Proof,
     pub(crate) subject: Arc<Subject>,
+    pub(crate) standing: Standing,
     epoch: u64,
     /// Until when the subject is as it was.
     fresh: Timestamp,
@@ -63,6 +71,15 @@ impl Remembered {
     fn is_fresh(&self, epoch: u64, now: Timestamp) -> bool {
         self.epoch == epoch && now < self.fresh
     }
+
+    /// Whether it is good for images, and not only for administration.
+    pub(crate) fn check_general(&self) -> Result<(), Unauthenticated> {
+        match (&self.proof.by, &self.standing) {
+            (By::Session(_), _) => Err(Unauthenticated::Wrong),
+            (_, Standing::Due) => Err(Unauthenticated::SecondFactorDue),
+            (_, Standing::Without | Standing::Has(_)) => Ok(()),
+        }
+    }
 }
 
 impl Identity {
@@ -70,8 +87,10 @@ impl Identity {
     pub async fn open(directory: Arc<Directory>) -> Result<Self, IdentityError> {
         let keys = Keys::open(&directory).await?;
         Ok(Self {
-            directory,
             attempts: Attempts::new(),
+            codes: tokio::sync::Mutex::default(),
+            sessions: Sessions::new(directory.limits.session_idle),
+            directory,
             remembered: Cache::new(REMEMBERED),
             keys,
             external: External::default(),
@@ -96,18 +115,20 @@ impl Identity {
         self.keys.signer().jwks(self.directory.now())
     }
 
-    /// Gives somebody the password that they chose, after a look at the one before. It is for those who must change
-    /// theirs, too, so they need not be signed in.
+    /// Gives somebody the password that they chose, after a look at the one before, and at a code where they have a
+    /// second factor. It is for those who must change theirs, too, so they need not be signed in.
     pub async fn change_password(
         &self,
         user: &str,
         change: PasswordChange,
+        code: Option<&Secret>,
         address: Option<IpAddr>,
     ) -> Result<(), IdentityError> {
         if change.new.expose() == change.current.expose() {
             return Err(IdentityError::Invalid("the new password is the old one: choose another".into()));
         }
         let (name, _) = self.check_password(user, change.current, address).await?;
+        self.check_factor(&name, code, address).await?;
         self.directory.set_own_password(&name, &change.new, address).await
     }
 
@@ -117,24 +138,26 @@ impl Identity {
         (self.directory.now() < found.until).then_some(found)
     }
 
-    /// Who sent this header, and how they proved it.
+    /// Who sent this header, and how they proved it; with a code of their second factor, maybe.
     pub(crate) async fn verify(
         &self,
         header: &str,
+        code: Option<&Secret>,
         address: Option<IpAddr>,
     ) -> Result<Arc<Remembered>, Unauthenticated> {
         let key = key_of(header, address);
         // What changes from here on makes what is worked out now look older than it is, and never newer.
         let epoch = self.directory.epoch();
-        let remembered = self.recollect(&key);
+        // A password that was remembered alone does not tell whether the code that came along is right.
+        let remembered = self.recollect(&key).filter(|_| code.is_none());
         let now = self.directory.now();
         if let Some(found) = remembered.as_ref().filter(|found| found.is_fresh(epoch, now)) {
-            return Ok(Arc::clone(found));
+            return self.sessions.touch(Arc::clone(found), now);
         }
-        let (proof, Known { subject, fresh, until }) = match self.again(remembered).await? {
+        let (proof, Known { subject, standing, fresh, until }) = match self.again(remembered).await? {
             Some(known) => known,
             None => {
-                let proof = self.prove(header, address).await?;
+                let proof = self.prove(header, code, address).await?;
                 let known = self.subject_of(&proof).await?;
                 (proof, known)
             }
@@ -142,9 +165,11 @@ impl Identity {
         let latest = self.directory.now().plus(REMEMBERED_FOR);
         let until = until.map_or(latest, |until| until.min(latest));
         let fresh = fresh.map_or(until, |fresh| fresh.min(until));
-        let verified = Arc::new(Remembered { proof, subject, epoch, fresh, until });
-        self.remembered.insert(key, Arc::clone(&verified));
-        Ok(verified)
+        let verified = Arc::new(Remembered { proof, subject, standing, epoch, fresh, until });
+        if !verified.proof.is_spent() {
+            self.remembered.insert(key, Arc::clone(&verified));
+        }
+        self.sessions.touch(verified, self.directory.now())
     }
 
     /// What was remembered, held against the directory again. Where that refuses it, nothing is known: the secret may
@@ -161,24 +186,45 @@ impl Identity {
         }
     }
 
-    async fn prove(&self, header: &str, address: Option<IpAddr>) -> Result<Proof, Unauthenticated> {
+    async fn prove(
+        &self,
+        header: &str,
+        code: Option<&Secret>,
+        address: Option<IpAddr>,
+    ) -> Result<Proof, Unauthenticated> {
         match Authorization::parse(header).ok_or(Unauthenticated::Malformed)? {
             Authorization::Bearer(token) => match TokenSecret::parse(token.expose()) {
                 Some(secret) => self.prove_opaque(None, &secret, address).await,
-                None => self.prove_access_token(&token),
+                None => self.prove_signed(&token),
             },
             Authorization::Basic { name, secret } => match TokenSecret::parse(secret.expose()) {
                 Some(secret) => self.prove_opaque(Some(&name), &secret, address).await,
-                None => {
-                    if let Some(proof) = self.prove_elsewhere(&name, &secret, address).await? {
-                        return Ok(proof);
-                    }
-                    let (user, record) = self.check_password(&name, secret, address).await?;
-                    let hash = record.password.as_ref().ok_or(Unauthenticated::Wrong)?;
-                    Ok(Proof { credential: Credential::password(&user, hash), token: None })
-                }
+                None => self.prove_password(&name, secret, code, address).await,
             },
         }
+    }
+
+    /// A password, with a code where there is a second factor.
+    pub(crate) async fn prove_password(
+        &self,
+        name: &str,
+        password: Secret,
+        code: Option<&Secret>,
+        address: Option<IpAddr>,
+    ) -> Result<Proof, Unauthenticated> {
+        let (user, credential) = match self.prove_elsewhere(name, &password, address).await? {
+            Some(credential @ Credential::Ldap { .. }) => {
+                (credential.user().ok_or(Unauthenticated::Wrong)?, credential)
+            }
+            Some(credential) => return Ok(Proof::of(credential)),
+            None => {
+                let (user, record) = self.check_password(name, password, address).await?;
+                let hash = record.password.as_ref().ok_or(Unauthenticated::Wrong)?;
+                (user.clone(), Credential::password(&user, hash))
+            }
+        };
+        let factor = self.check_factor(&user, code, address).await?;
+        Ok(Proof { credential, factor, by: By::Itself })
     }
 
     /// A personal access token or a robot's secret, with the name of its user or robot, or without.
@@ -196,7 +242,7 @@ impl Identity {
         };
         self.tried(counted, address, credential.is_some());
         let credential = credential.ok_or(Unauthenticated::Wrong)?;
-        Ok(Proof { credential, token: None })
+        Ok(Proof::of(credential))
     }
 
     async fn prove_token(
@@ -225,19 +271,25 @@ impl Identity {
         Ok(known.then(|| Credential::robot(&robot, &hash)))
     }
 
-    fn prove_access_token(&self, token: &Secret) -> Result<Proof, Unauthenticated> {
-        let claims = self.claims(token, AUDIENCE)?;
+    /// An access token, or a session.
+    fn prove_signed(&self, token: &Secret) -> Result<Proof, Unauthenticated> {
+        let (claims, is_session) = match self.claims(token, AUDIENCE) {
+            Err(TokenError::Audience) => (self.claims(token, SESSION_AUDIENCE).map_err(refused)?, true),
+            outcome => (outcome.map_err(refused)?, false),
+        };
         let credential = Credential::of_claims(&claims).ok_or(Unauthenticated::Wrong)?;
-        Ok(Proof { credential, token: Some((scope_of(&claims), seconds(claims.exp))) })
+        let ends = seconds(claims.exp);
+        let by = if is_session {
+            By::Session(SessionId { id: claims.jti, started: seconds(claims.iat), ends })
+        } else {
+            By::Token(scope_of(&claims), ends)
+        };
+        Ok(Proof { credential, factor: Some(claims.factor).filter(|factor| !factor.is_empty()), by })
     }
 
     /// What a token says that was signed here.
-    pub(crate) fn claims(&self, token: &Secret, audience: &str) -> Result<Claims, Unauthenticated> {
-        let claims = self.keys.signer().verify(token.expose(), audience, ISSUER, self.directory.now());
-        claims.map_err(|error| {
-            tracing::debug!(%error, "an access token was refused");
-            Unauthenticated::Wrong
-        })
+    pub(crate) fn claims(&self, token: &Secret, audience: &str) -> Result<Claims, TokenError> {
+        self.keys.signer().verify(token.expose(), audience, ISSUER, self.directory.now())
     }
 
     /// Looks at a password. Unknown users cost what wrong passwords cost.
@@ -297,6 +349,12 @@ fn busy(error: &CryptoError) -> Unauthenticated {
     }
 }
 
+/// Only the log is told why.
+pub(crate) fn refused(error: TokenError) -> Unauthenticated {
+    tracing::debug!(%error, "a signed token was refused");
+    Unauthenticated::Wrong
+}
+
 fn key_of(header: &str, address: Option<IpAddr>) -> [u8; 32] {
     let hash = Sha256::new_with_prefix(header.as_bytes());
     // No header has a zero byte.
@@ -318,7 +376,8 @@ impl Gate for Identity {
             return Some(Arc::clone(if presented.local { &self.local } else { &self.anonymous }));
         };
         let found = self.recollect(&key_of(header, presented.address))?;
-        found.is_fresh(self.directory.epoch(), self.directory.now()).then(|| Arc::clone(&found.subject))
+        let is_good = found.is_fresh(self.directory.epoch(), self.directory.now());
+        (is_good && found.check_general().is_ok()).then(|| Arc::clone(&found.subject))
     }
 
     fn authenticate<'a>(
@@ -328,7 +387,8 @@ impl Gate for Identity {
         Box::pin(async move {
             match presented.authorization {
                 Some(header) => {
-                    let verified = self.verify(header, presented.address).await?;
+                    let verified = self.verify(header, None, presented.address).await?;
+                    verified.check_general()?;
                     Ok(Arc::clone(&verified.subject))
                 }
                 None => self.recall(&presented).ok_or(Unauthenticated::Unavailable),

@@ -4,6 +4,8 @@
 //! What is kept is the JSON value of an entry (crate `meta`): fields may be added, each with a default, and are never
 //! given another meaning. Hashes stay in the records; what is shown has none.
 
+mod factor;
+
 use access::{Action, ActionSet, Rights, Settings};
 use meta::Timestamp;
 use oci::ProjectName;
@@ -13,6 +15,9 @@ use crate::names::{GroupName, RobotName, UserName};
 use crate::password::PasswordHash;
 use crate::secret::{Secret, SecretHash};
 use crate::time;
+
+pub(crate) use factor::FactorRecord;
+pub use factor::{NewSession, RecoveryCodesShown, SecondFactor, Session, TotpStart};
 
 /// Where a user's password is checked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -547,4 +552,6 @@ pub struct Whoami {
     pub via: &'static str,
     /// What they may do, where.
     pub permissions: Vec<Permission>,
+    /// How it stands with their second factor.
+    pub second_factor: SecondFactor,
 }

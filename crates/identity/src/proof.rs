@@ -40,8 +40,52 @@ pub(crate) enum Credential {
 #[derive(Clone, Debug)]
 pub(crate) struct Proof {
     pub(crate) credential: Credential,
-    /// That of the access token that stood for it, and when that ends.
-    pub(crate) token: Option<(Scope, Timestamp)>,
+    /// What tells the second factor that was shown, too.
+    pub(crate) factor: Option<String>,
+    /// What stood for both.
+    pub(crate) by: By,
+}
+
+/// What stood for a credential.
+#[derive(Clone, Debug)]
+pub(crate) enum By {
+    /// The credential itself.
+    Itself,
+    /// An access token, good for this, until then.
+    Token(Scope, Timestamp),
+    /// A session.
+    Session(SessionId),
+}
+
+/// Which session it is.
+#[derive(Clone, Debug)]
+pub(crate) struct SessionId {
+    pub(crate) id: String,
+    pub(crate) started: Timestamp,
+    pub(crate) ends: Timestamp,
+}
+
+/// How somebody stands with second factors.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// They have none, and need none.
+    Without,
+    /// They must set one up before anything else.
+    Due,
+    /// They have the one that this tells.
+    Has(String),
+}
+
+impl Proof {
+    /// A credential that was shown as it is.
+    pub(crate) fn of(credential: Credential) -> Self {
+        Self { credential, factor: None, by: By::Itself }
+    }
+
+    /// Whether it was good for one request only, because a code is good only once.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.factor.is_some() && matches!(self.by, By::Itself)
+    }
 }
 
 impl Credential {
@@ -55,6 +99,22 @@ impl Credential {
 
     pub(crate) fn robot(name: &RobotName, hash: &SecretHash) -> Self {
         Self::Robot { name: name.clone(), hash: fingerprint(hash) }
+    }
+
+    /// Whether a person gave it, of whom a second factor can be asked.
+    const fn is_by_hand(&self) -> bool {
+        match self {
+            Self::Password { .. } | Self::Ldap { .. } => true,
+            Self::Nothing | Self::Token { .. } | Self::Robot { .. } | Self::Workload { .. } => false,
+        }
+    }
+
+    /// The user who gave a password.
+    pub(crate) fn user(&self) -> Option<UserName> {
+        match self {
+            Self::Password { user, .. } | Self::Ldap { user, .. } => Some(user.clone()),
+            Self::Nothing | Self::Token { .. } | Self::Robot { .. } | Self::Workload { .. } => None,
+        }
     }
 
     /// What an access token says of it: a name, a way, and what tells this secret from the one that replaces it.
@@ -99,7 +159,7 @@ impl Credential {
 }
 
 /// Enough of a hash to tell one secret from another, and too little to be worth having.
-fn fingerprint(hash: &SecretHash) -> String {
+pub(crate) fn fingerprint(hash: &SecretHash) -> String {
     hash.to_hex().chars().take(16).collect()
 }
 
@@ -110,6 +170,7 @@ fn fingerprint_of_password(hash: &PasswordHash) -> String {
 /// Somebody, and until when that can be believed.
 pub(crate) struct Known {
     pub(crate) subject: Arc<Subject>,
+    pub(crate) standing: Standing,
     /// When to ask again who keeps the user elsewhere; never where absent.
     pub(crate) fresh: Option<Timestamp>,
     /// When the proof ends; not by itself where absent.
@@ -118,35 +179,48 @@ pub(crate) struct Known {
 
 impl Identity {
     /// Who it is whom a proof is of, and what they may do now. Fails where that is over: the user is gone or kept out,
-    /// or the secret was replaced.
+    /// or the secret was replaced; or where a password stands alone, and there is a second factor.
     pub(crate) async fn subject_of(&self, proof: &Proof) -> Result<Known, Unauthenticated> {
         // An access token ends after minutes: nobody else is asked about its user.
-        let fresh = match &proof.token {
-            Some(_) => None,
-            None => self.confirm(&proof.credential).await?,
+        let fresh = match &proof.by {
+            By::Token(..) => None,
+            By::Itself | By::Session(_) => self.confirm(&proof.credential).await?,
         };
         let directory = self.directory();
-        let (subject, end) = match &proof.credential {
-            Credential::Nothing => (Subject::anonymous(), None),
+        let ((subject, standing), end) = match &proof.credential {
+            Credential::Nothing => ((Subject::anonymous(), Standing::Without), None),
             Credential::Password { user, hash } => (directory.by_password(user, hash).await?, None),
             Credential::Token { id, hash } => directory.by_token(id, hash).await?,
-            Credential::Robot { name, hash } => directory.by_robot(name, hash).await?,
+            Credential::Robot { name, hash } => {
+                let (robot, end) = directory.by_robot(name, hash).await?;
+                ((robot, Standing::Without), end)
+            }
             Credential::Ldap { user, since } => {
-                let end = proof.token.is_none().then(|| since.plus(BELIEVED_FOR));
+                let end = matches!(proof.by, By::Itself).then(|| since.plus(BELIEVED_FOR));
                 (directory.by_ldap(user).await?, end)
             }
-            Credential::Workload { rule, subject, until } => (self.by_workload(rule, subject)?, Some(*until)),
+            Credential::Workload { rule, subject, until } => {
+                ((self.by_workload(rule, subject)?, Standing::Without), Some(*until))
+            }
         };
-        let Some((scope, expires)) = &proof.token else {
-            return Ok(Known { subject: Arc::new(subject), fresh, until: end });
+        if let Standing::Has(factor) = &standing
+            && proof.credential.is_by_hand()
+            && proof.factor.as_ref() != Some(factor)
+        {
+            return Err(Unauthenticated::SecondFactor);
+        }
+        let (subject, expires) = match &proof.by {
+            By::Itself => (subject, None),
+            By::Token(scope, expires) => (subject.within(scope.clone()), Some(*expires)),
+            By::Session(session) => (subject, Some(session.ends)),
         };
-        let until = Some(end.map_or(*expires, |end| end.min(*expires)));
-        Ok(Known { subject: Arc::new(subject.within(scope.clone())), fresh, until })
+        let until = [end, expires].into_iter().flatten().min();
+        Ok(Known { subject: Arc::new(subject), standing, fresh, until })
     }
 }
 
 impl Directory {
-    async fn by_password(&self, name: &UserName, hash: &str) -> Result<Subject, Unauthenticated> {
+    async fn by_password(&self, name: &UserName, hash: &str) -> Result<(Subject, Standing), Unauthenticated> {
         let record = self.live_user(name).await?;
         let same = record.password.as_ref().is_some_and(|now| fingerprint_of_password(now) == hash);
         if !same {
@@ -158,7 +232,11 @@ impl Directory {
         self.user_subject(name, &record, "password").await
     }
 
-    async fn by_token(&self, id: &str, hash: &str) -> Result<(Subject, Option<Timestamp>), Unauthenticated> {
+    async fn by_token(
+        &self,
+        id: &str,
+        hash: &str,
+    ) -> Result<((Subject, Standing), Option<Timestamp>), Unauthenticated> {
         let found = self.find::<TokenRecord>(EntryKind::Token, id).await.map_err(unavailable)?;
         let (_, token) = found.ok_or(Unauthenticated::Wrong)?;
         let now = self.now();
@@ -167,7 +245,7 @@ impl Directory {
         }
         let user = self.live_user(&token.user).await?;
         self.note_use(id, now);
-        let subject = self.user_subject(&token.user, &user, "token").await?;
+        let (subject, standing) = self.user_subject(&token.user, &user, "token").await?;
         let subject = match &token.permissions {
             None => subject,
             Some(permissions) => {
@@ -175,7 +253,7 @@ impl Directory {
                 subject.within(Scope::Projects { projects: rights.projects, anywhere: rights.system })
             }
         };
-        Ok((subject, token.expires))
+        Ok(((subject, standing), token.expires))
     }
 
     async fn by_robot(
@@ -197,7 +275,7 @@ impl Directory {
         Ok((subject, end))
     }
 
-    async fn by_ldap(&self, name: &UserName) -> Result<Subject, Unauthenticated> {
+    async fn by_ldap(&self, name: &UserName) -> Result<(Subject, Standing), Unauthenticated> {
         let record = self.live_user(name).await?;
         if record.source != Source::Ldap {
             return Err(Unauthenticated::Wrong);
@@ -216,9 +294,15 @@ impl Directory {
         name: &UserName,
         record: &UserRecord,
         via: &'static str,
-    ) -> Result<Subject, Unauthenticated> {
-        let rights = self.rights_of_user(name, record).await.map_err(unavailable)?;
-        Ok(Subject::new(Actor::User(name.as_str().into()), via, Arc::new(rights)))
+    ) -> Result<(Subject, Standing), Unauthenticated> {
+        let bindings = self.bindings_of_user(name, record).await.map_err(unavailable)?;
+        let standing = match self.factor(name).await.map_err(unavailable)? {
+            Some((_, factor)) => Standing::Has(factor.fingerprint()),
+            None if self.requires_factor(&bindings) => Standing::Due,
+            None => Standing::Without,
+        };
+        let rights = Arc::new(self.rights_of(&bindings));
+        Ok((Subject::new(Actor::User(name.as_str().into()), via, rights), standing))
     }
 }
 
@@ -272,6 +356,7 @@ mod tests {
                 claims
             };
             let claims = Claims {
+                factor: String::new(),
                 iss: String::new(),
                 sub: String::new(),
                 aud: String::new(),

@@ -11,7 +11,7 @@ const CODES: usize = 10;
 const LENGTH: usize = 10;
 
 /// What is kept of the codes that have not been used.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RecoveryCodes(Vec<SecretHash>);
 

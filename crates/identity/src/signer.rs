@@ -45,6 +45,9 @@ pub struct Claims {
     pub uid: String,
     /// How that one signed in.
     pub via: String,
+    /// What tells the second factor that was shown, too; empty where there was none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub factor: String,
     /// What may be done with it.
     pub access: Vec<AccessEntry>,
 }

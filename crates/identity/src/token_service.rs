@@ -12,9 +12,9 @@ use oci::RepoName;
 use serde::Serialize;
 
 use crate::crypto::random_id;
-use crate::gate::{AUDIENCE, ISSUER, Identity, seconds};
+use crate::gate::{AUDIENCE, ISSUER, Identity, refused};
 use crate::keys::REFRESH_LIFE;
-use crate::proof::{CATALOG, Credential, Known, Proof};
+use crate::proof::{By, CATALOG, Credential, Known, Proof, Standing};
 use crate::secret::Secret;
 use crate::signer::{AccessEntry, Claims};
 use crate::{IdentityError, time};
@@ -106,11 +106,14 @@ impl Identity {
         let scope =
             access.iter().map(|entry| format!("{}:{}:{}", entry.kind, entry.name, entry.actions.join(",")));
         let scope = scope.collect::<Vec<_>>().join(" ");
-        let token = self.sign(&credential, &subject, AUDIENCE, now, life, access)?;
+        let claims = self.new_claims(&credential, &subject, AUDIENCE, (now, life))?;
+        let token = self.keys.signer().sign(&Claims { access, ..claims })?;
         let may_refresh = request.offline && !subject.is_anonymous() && credential.is_kept_here();
-        let refresh_token = may_refresh
-            .then(|| self.sign(&credential, &subject, REFRESH_AUDIENCE, now, REFRESH_LIFE, Vec::new()))
-            .transpose()?;
+        let refresh = || {
+            let claims = self.new_claims(&credential, &subject, REFRESH_AUDIENCE, (now, REFRESH_LIFE))?;
+            Ok::<_, IdentityError>(self.keys.signer().sign(&claims)?)
+        };
+        let refresh_token = may_refresh.then(refresh).transpose()?;
         Ok(Issued {
             access_token: token.clone(),
             token,
@@ -137,10 +140,13 @@ impl Identity {
                 self.by_header(header.expose(), address).await
             }
             Claimant::Refresh(token) => {
-                let claims = self.claims(token, REFRESH_AUDIENCE)?;
+                let claims = self.claims(token, REFRESH_AUDIENCE).map_err(refused)?;
                 let credential = Credential::of_claims(&claims).ok_or(Unauthenticated::Wrong)?;
-                let proof = Proof { credential, token: None };
-                let Known { subject, .. } = self.subject_of(&proof).await?;
+                let proof = Proof::of(credential);
+                let Known { subject, standing, .. } = self.subject_of(&proof).await?;
+                if standing == Standing::Due {
+                    return Err(Unauthenticated::SecondFactorDue.into());
+                }
                 Ok((proof.credential, (*subject).clone()))
             }
             Claimant::Workload(token) => {
@@ -156,9 +162,10 @@ impl Identity {
         header: &str,
         address: Option<IpAddr>,
     ) -> Result<(Credential, Subject), IdentityError> {
-        let verified = self.verify(header, address).await?;
+        let verified = self.verify(header, None, address).await?;
+        verified.check_general()?;
         // An access token cannot be traded for another one: it would never end.
-        if verified.proof.token.is_some() {
+        if !matches!(verified.proof.by, By::Itself) {
             return Err(Unauthenticated::Wrong.into());
         }
         Ok((verified.proof.credential.clone(), (*verified.subject).clone()))
@@ -190,19 +197,18 @@ impl Identity {
         granted.collect()
     }
 
-    fn sign(
+    /// What a token says that lives so long from then on, and allows nothing yet.
+    pub(crate) fn new_claims(
         &self,
         credential: &Credential,
         subject: &Subject,
         audience: &str,
-        now: Timestamp,
-        life: Duration,
-        access: Vec<AccessEntry>,
-    ) -> Result<String, IdentityError> {
+        (now, life): (Timestamp, Duration),
+    ) -> Result<Claims, IdentityError> {
         let (uid, via) = credential.claims();
         let iat = u64::try_from(now.micros() / 1_000_000).unwrap_or_default();
         let sub = if subject.is_anonymous() { String::new() } else { subject.actor().to_string() };
-        let claims = Claims {
+        Ok(Claims {
             iss: ISSUER.into(),
             sub,
             aud: audience.into(),
@@ -212,10 +218,9 @@ impl Identity {
             jti: random_id()?,
             uid,
             via,
-            access,
-        };
-        debug_assert!(seconds(claims.exp) > now, "a token that has ended already");
-        Ok(self.keys.signer().sign(&claims)?)
+            factor: String::new(),
+            access: Vec::new(),
+        })
     }
 }
 

@@ -34,6 +34,8 @@ pub(crate) const BOUNDS: &[Bound] = &[
     bound("auth.robot_days", "0", "3650"),
     bound("auth.tokens_per_user", "1", "10000"),
     bound("auth.robots_per_project", "1", "10000"),
+    bound("auth.session_hours", "1", "168"),
+    bound("auth.session_idle_minutes", "1", "1440"),
     bound("auth.ldap.recheck", "1s", "1h"),
     bound("audit.keep", "1d", "3650d"),
     bound("audit.keep_bytes", "134217728", "1099511627776"),

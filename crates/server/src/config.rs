@@ -75,6 +75,12 @@ pub struct AuthConfig {
     pub tokens_per_user: usize,
     /// The most robots of one project.
     pub robots_per_project: usize,
+    /// Whose sign-in needs a second factor: who has one of these roles, or `all`; `none` or nothing for volunteers.
+    pub require_second_factor: Vec<String>,
+    /// How long a session lives, in hours.
+    pub session_hours: u64,
+    /// How long a session may rest before it ends, in minutes.
+    pub session_idle_minutes: u64,
     /// People whom an LDAP directory knows.
     pub ldap: LdapSection,
     /// CI jobs and pods, by the tokens of their platforms.
@@ -244,6 +250,9 @@ impl Default for AuthConfig {
             robot_days: limits.robot_days.unwrap_or(0),
             tokens_per_user: limits.tokens_per_user,
             robots_per_project: limits.robots_per_project,
+            require_second_factor: Vec::new(),
+            session_hours: limits.session_life.as_secs() / 3_600,
+            session_idle_minutes: limits.session_idle.as_secs() / 60,
             ldap: LdapSection::default(),
             workload: Vec::new(),
         }
@@ -432,18 +441,6 @@ impl Config {
     /// An address that can be reached from elsewhere.
     pub(crate) fn network_address(&self) -> Option<&SocketAddr> {
         self.listen.iter().find(|address| !address.ip().to_canonical().is_loopback())
-    }
-
-    /// The bounds on what users may make.
-    pub(crate) fn identity_limits(&self) -> identity::Limits {
-        let days = |days: u64| (days > 0).then_some(days);
-        identity::Limits {
-            password: identity::PasswordPolicy { min_length: self.auth.password_length },
-            token_days: days(self.auth.token_days),
-            robot_days: days(self.auth.robot_days),
-            tokens_per_user: self.auth.tokens_per_user,
-            robots_per_project: self.auth.robots_per_project,
-        }
     }
 
     /// Whether TLS is on.

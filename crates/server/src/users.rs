@@ -2,15 +2,16 @@
 
 use std::io::Write;
 use std::sync::Arc;
+use std::time::Duration;
 
 use access::{Action, Grant, Target};
 use anyhow::{Context, Result};
 use futures_util::future::{BoxFuture, FutureExt};
-use identity::{Directory, FirstStart, Identity};
+use identity::{Directory, FirstStart, Identity, SecondFactorFor};
 use jobs::{Job, JobError};
 use meta::{EntryKind, SystemClock};
 
-use crate::config::Config;
+use crate::config::{AuthConfig, Config};
 use crate::store::Store;
 
 /// Everybody, where the configuration or the store says that there are users. The first start makes the first.
@@ -43,7 +44,7 @@ async fn has_users(store: &Store) -> Result<bool> {
 
 async fn open_directory(config: &Config, store: &Store) -> Result<Identity> {
     let meta = Arc::clone(&store.meta);
-    let directory = Directory::open(meta, Arc::new(SystemClock), config.identity_limits()).await?;
+    let directory = Directory::open(meta, Arc::new(SystemClock), limits(&config.auth)).await?;
     Ok(Identity::open(Arc::new(directory)).await?)
 }
 
@@ -60,6 +61,21 @@ pub(crate) fn announce(identity: &Arc<Identity>) {
             None => {}
         }
     });
+}
+
+/// The bounds on what users may make, and what is asked of them.
+fn limits(auth: &AuthConfig) -> identity::Limits {
+    let days = |days: u64| (days > 0).then_some(days);
+    identity::Limits {
+        password: identity::PasswordPolicy { min_length: auth.password_length },
+        token_days: days(auth.token_days),
+        robot_days: days(auth.robot_days),
+        tokens_per_user: auth.tokens_per_user,
+        robots_per_project: auth.robots_per_project,
+        second_factor: SecondFactorFor::from_names(&auth.require_second_factor),
+        session_life: Duration::from_hours(auth.session_hours),
+        session_idle: Duration::from_mins(auth.session_idle_minutes),
+    }
 }
 
 /// Says how to sign in, once, to who started the server: not in the log, which others may read.

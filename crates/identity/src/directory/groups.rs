@@ -109,9 +109,7 @@ impl Directory {
     }
 
     async fn rights_of_group(&self, name: &GroupName) -> Result<Rights, IdentityError> {
-        let mut rights = Rights::default();
-        self.add_bindings(&mut rights, EntryKind::Group, name.as_str()).await?;
-        Ok(rights)
+        Ok(self.rights_of(&self.bindings(EntryKind::Group, name.as_str()).await?))
     }
 }
 

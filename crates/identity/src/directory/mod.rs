@@ -6,6 +6,7 @@
 
 mod bootstrap;
 mod elsewhere;
+mod factors;
 mod groups;
 mod members;
 mod projects;
@@ -20,6 +21,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use access::{Action, ActionSet, Grant, Projects, Target, built_in};
 use meta::{
@@ -38,6 +40,9 @@ use crate::signing_key::SigningKey;
 
 pub use bootstrap::FirstStart;
 pub(crate) use elsewhere::Heard;
+pub use factors::SecondFactorFor;
+pub(crate) use factors::signed_in_by_hand;
+pub(crate) use tokens::oneself;
 
 /// The most entries on a page of a list.
 pub const PAGE: usize = 1_000;
@@ -58,6 +63,12 @@ pub struct Limits {
     pub tokens_per_user: usize,
     /// The most robots of one project.
     pub robots_per_project: usize,
+    /// Whose sign-in needs a second factor.
+    pub second_factor: SecondFactorFor,
+    /// How long a session lives.
+    pub session_life: Duration,
+    /// How long a session may rest before it ends.
+    pub session_idle: Duration,
 }
 
 impl Default for Limits {
@@ -68,6 +79,9 @@ impl Default for Limits {
             robot_days: None,
             tokens_per_user: 100,
             robots_per_project: 1_000,
+            second_factor: SecondFactorFor::default(),
+            session_life: Duration::from_hours(12),
+            session_idle: Duration::from_mins(30),
         }
     }
 }
@@ -131,6 +145,11 @@ impl Directory {
             changing: tokio::sync::Mutex::new(()),
         };
         directory.learn().await?;
+        if let SecondFactorFor::Roles(names) = &directory.limits.second_factor {
+            for name in names.iter().filter(|name| directory.known().role(name).is_none()) {
+                tracing::warn!("a second factor is required of the role `{name}`, which is not defined");
+            }
+        }
         Ok(directory)
     }
 

@@ -16,8 +16,16 @@ impl Directory {
         name: &UserName,
         record: &UserRecord,
     ) -> Result<Rights, IdentityError> {
-        let mut rights = Rights::default();
-        self.add_bindings(&mut rights, EntryKind::User, name.as_str()).await?;
+        Ok(self.rights_of(&self.bindings_of_user(name, record).await?))
+    }
+
+    /// The roles that a user has, also by their groups.
+    pub(crate) async fn bindings_of_user(
+        &self,
+        name: &UserName,
+        record: &UserRecord,
+    ) -> Result<Vec<BindingRecord>, IdentityError> {
+        let mut bindings = self.bindings(EntryKind::User, name.as_str()).await?;
         let known = self.known();
         let memberships =
             self.owned::<MembershipRecord>(EntryKind::User, name.as_str(), EntryKind::Membership).await?;
@@ -26,24 +34,34 @@ impl Directory {
         groups.sort_unstable();
         groups.dedup();
         for group in groups {
-            self.add_bindings(&mut rights, EntryKind::Group, group.as_str()).await?;
+            bindings.append(&mut self.bindings(EntryKind::Group, group.as_str()).await?);
         }
-        Ok(rights)
+        Ok(bindings)
     }
 
-    /// Adds the roles that were given to one holder.
-    pub(super) async fn add_bindings(
+    /// The roles that were given to one holder.
+    pub(super) async fn bindings(
         &self,
-        rights: &mut Rights,
         kind: EntryKind,
         name: &str,
-    ) -> Result<(), IdentityError> {
+    ) -> Result<Vec<BindingRecord>, IdentityError> {
+        let found = self.owned::<BindingRecord>(kind, name, EntryKind::Binding).await?;
+        Ok(found.into_iter().map(|(_, binding)| binding).collect())
+    }
+
+    /// What roles allow together.
+    pub(crate) fn rights_of(&self, bindings: &[BindingRecord]) -> Rights {
         let known = self.known();
-        for (_, binding) in self.owned::<BindingRecord>(kind, name, EntryKind::Binding).await? {
-            let actions = known.role(&binding.role).unwrap_or_default();
-            rights.give(binding.project.as_ref(), actions);
+        let mut rights = Rights::default();
+        for binding in bindings {
+            rights.give(binding.project.as_ref(), known.role(&binding.role).unwrap_or_default());
         }
-        Ok(())
+        rights
+    }
+
+    /// Whether the registry requires a second factor of who has these roles.
+    pub(crate) fn requires_factor(&self, bindings: &[BindingRecord]) -> bool {
+        self.limits.second_factor.includes(bindings.iter().map(|binding| binding.role.as_str()))
     }
 
     /// Whether somebody may do all that they want to give, where they want to give it.

@@ -124,7 +124,7 @@ impl Directory {
 }
 
 /// The user who asks for something of their own.
-fn oneself(subject: &Subject) -> Result<UserName, IdentityError> {
+pub(crate) fn oneself(subject: &Subject) -> Result<UserName, IdentityError> {
     match subject.actor() {
         access::Actor::User(name) => name.parse().map_err(|error| IdentityError::Invalid(format!("{error}"))),
         _ => Err(IdentityError::Invalid("only users have this: sign in as one".into())),
@@ -142,7 +142,7 @@ fn without_bounds(subject: &Subject) -> Result<UserName, IdentityError> {
     oneself(subject)
 }
 
-fn by(user: &UserName, context: &Context) -> Origin {
+pub(super) fn by(user: &UserName, context: &Context) -> Origin {
     Origin {
         actor: user.to_string(),
         address: context.address,

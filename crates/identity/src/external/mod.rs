@@ -17,7 +17,7 @@ use self::ldap::People;
 use self::workload::Workloads;
 use crate::model::{Source, TokenRecord, UserRecord};
 use crate::names::UserName;
-use crate::proof::{Credential, Proof, unavailable};
+use crate::proof::{Credential, unavailable};
 use crate::secret::Secret;
 use crate::{Identity, IdentityError};
 
@@ -79,9 +79,9 @@ impl Identity {
         name: &str,
         secret: &Secret,
         address: Option<IpAddr>,
-    ) -> Result<Option<Proof>, Unauthenticated> {
+    ) -> Result<Option<Credential>, Unauthenticated> {
         if self.external.workloads.is_some() && workload::is_meant(name, secret) {
-            return self.prove_workload(secret).await.map(Some);
+            return self.prove_workload(secret).await.map(|proof| Some(proof.credential));
         }
         match &self.external.people {
             Some(people) if !self.is_kept_here(name).await? => {
@@ -108,7 +108,7 @@ impl Identity {
         name: &str,
         password: &Secret,
         address: Option<IpAddr>,
-    ) -> Result<Proof, Unauthenticated> {
+    ) -> Result<Credential, Unauthenticated> {
         // Directories look at neither capitals nor spaces around, so that guesses are counted without them.
         let counted = name.trim().to_lowercase();
         self.may_try(&counted, address)?;
@@ -119,7 +119,7 @@ impl Identity {
         drop(turn);
         self.tried(&counted, address, found.is_some());
         let user = found.ok_or(Unauthenticated::Wrong)?;
-        Ok(Proof { credential: Credential::Ldap { user, since: self.directory().now() }, token: None })
+        Ok(Credential::Ldap { user, since: self.directory().now() })
     }
 
     /// Asks who knows the user behind a credential whether they are still there, where it was not asked lately. When

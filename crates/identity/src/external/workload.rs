@@ -130,7 +130,7 @@ impl Identity {
         let matched = workloads.exchange.exchange(token.expose()).await.map_err(|error| refuse(&error))?;
         let subject = printable(&matched.subject, SUBJECT_MAX);
         let credential = Credential::Workload { rule: matched.rule, subject, until: matched.expires.into() };
-        Ok(Proof { credential, token: None })
+        Ok(Proof::of(credential))
     }
 
     /// What a workload may do by its rule, as that is now.

@@ -37,6 +37,7 @@ fn claims() -> Claims {
         jti: "1".into(),
         uid: "42".into(),
         via: "password".into(),
+        factor: String::new(),
         access: vec![entry],
     }
 }

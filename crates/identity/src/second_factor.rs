@@ -1,0 +1,190 @@
+//! The second factor at the door: when a code is wanted, and that it is good once.
+//!
+//! Failures are counted like those of passwords, but by themselves: whoever knows the password could otherwise have
+//! the count forgotten by signing in to a point before each guess.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use access::{Context, Gate as _, Presented, Subject, Unauthenticated};
+
+use crate::IdentityError;
+use crate::directory::signed_in_by_hand;
+use crate::gate::Identity;
+use crate::model::{RecoveryCodesShown, TotpStart};
+use crate::names::UserName;
+use crate::proof::{By, Standing, unavailable};
+use crate::qr::Qr;
+use crate::secret::Secret;
+
+/// How long after its beginning a session stands for a code of its own.
+const FRESH: Duration = Duration::from_mins(5);
+
+/// Who came to administer, and what is known of their second factor.
+pub struct Caller {
+    /// Who.
+    pub subject: Arc<Subject>,
+    /// Whether they must set a second factor up before anything else.
+    pub must_enrol: bool,
+    /// Whether a code came with this very request, and was used up.
+    pub with_code: bool,
+    /// Whether nothing more is wanted of them for what cannot be undone.
+    is_fresh: bool,
+}
+
+impl Caller {
+    /// Somebody who has no second factor.
+    pub const fn without(subject: Arc<Subject>) -> Self {
+        Self { subject, must_enrol: false, with_code: false, is_fresh: true }
+    }
+}
+
+impl Identity {
+    /// Who came to administer: by any credential, in a session, or with a password and a code.
+    pub async fn caller(
+        &self,
+        presented: Presented<'_>,
+        code: Option<&Secret>,
+    ) -> Result<Caller, Unauthenticated> {
+        let Some(header) = presented.authorization else {
+            return Ok(Caller::without(self.authenticate(presented).await?));
+        };
+        let verified = self.verify(header, code, presented.address).await?;
+        let with_code = verified.proof.is_spent();
+        let is_young = match &verified.proof.by {
+            By::Session(session) => self.directory().now() < session.started.plus(FRESH),
+            By::Itself | By::Token(..) => false,
+        };
+        Ok(Caller {
+            subject: Arc::clone(&verified.subject),
+            must_enrol: verified.standing == Standing::Due,
+            with_code,
+            is_fresh: with_code || is_young || !matches!(verified.standing, Standing::Has(_)),
+        })
+    }
+
+    /// Asks for a code once more before what cannot be undone, of whoever has a second factor.
+    pub async fn step_up(
+        &self,
+        caller: &Caller,
+        code: Option<&Secret>,
+        address: Option<IpAddr>,
+    ) -> Result<(), IdentityError> {
+        if caller.is_fresh {
+            return Ok(());
+        }
+        let code = code.ok_or(Unauthenticated::CodeWanted)?;
+        let user = crate::directory::oneself(&caller.subject)?;
+        Ok(self.spend_code(&user, code, true, address).await?)
+    }
+
+    /// Begins to set up the caller's own second factor. `issuer` is what their app shows above its codes.
+    pub async fn start_totp(
+        &self,
+        subject: &Subject,
+        context: &Context,
+        issuer: &str,
+    ) -> Result<TotpStart, IdentityError> {
+        let (user, secret) = self.directory().start_factor(subject, context).await?;
+        let uri = secret.provisioning_uri(issuer, &user);
+        let too_long = || IdentityError::Invalid("the user name is too long for a QR code".into());
+        let qr = Qr::new(uri.expose()).ok_or_else(too_long)?;
+        Ok(TotpStart {
+            secret: secret.base32(),
+            qr_text: Secret::new(qr.terminal()),
+            qr_svg: Secret::new(qr.svg()),
+            uri,
+        })
+    }
+
+    /// Turns the caller's own second factor on, with the first code that their app shows.
+    pub async fn confirm_totp(
+        &self,
+        subject: &Subject,
+        context: &Context,
+        code: &Secret,
+    ) -> Result<RecoveryCodesShown, IdentityError> {
+        let user = signed_in_by_hand(subject)?;
+        self.spend_code(&user, code, false, context.address).await?;
+        self.renew(&user, context).await
+    }
+
+    /// New recovery codes, in place of those that are left. The code is one that did not come with the sign-in.
+    pub async fn renew_recovery_codes(
+        &self,
+        caller: &Caller,
+        context: &Context,
+        code: Option<&Secret>,
+    ) -> Result<RecoveryCodesShown, IdentityError> {
+        let user = self.own_code(caller, context, code).await?;
+        self.renew(&user, context).await
+    }
+
+    /// Turns the caller's own second factor off. The code is one that did not come with the sign-in.
+    pub async fn delete_totp(
+        &self,
+        caller: &Caller,
+        context: &Context,
+        code: Option<&Secret>,
+    ) -> Result<(), IdentityError> {
+        let user = self.own_code(caller, context, code).await?;
+        self.directory().drop_own_factor(&user, context).await
+    }
+
+    async fn renew(&self, user: &UserName, context: &Context) -> Result<RecoveryCodesShown, IdentityError> {
+        let recovery_codes = self.directory().renew_recovery_codes(user, context).await?;
+        Ok(RecoveryCodesShown { recovery_codes })
+    }
+
+    /// A code of the caller's own second factor, with this very request, however young the session is.
+    async fn own_code(
+        &self,
+        caller: &Caller,
+        context: &Context,
+        code: Option<&Secret>,
+    ) -> Result<UserName, IdentityError> {
+        let user = signed_in_by_hand(&caller.subject)?;
+        if caller.with_code {
+            return Ok(user);
+        }
+        if self.directory().factor(&user).await?.is_none() {
+            return Err(IdentityError::Unknown { what: "second factor of", name: user.to_string() });
+        }
+        let code = code.ok_or(Unauthenticated::CodeWanted)?;
+        self.spend_code(&user, code, true, context.address).await?;
+        Ok(user)
+    }
+
+    /// After the password was right: the second factor, where there is one. Gives what tells it from others.
+    pub(crate) async fn check_factor(
+        &self,
+        user: &UserName,
+        code: Option<&Secret>,
+        address: Option<IpAddr>,
+    ) -> Result<Option<String>, Unauthenticated> {
+        let Some((_, factor)) = self.directory().factor(user).await.map_err(unavailable)? else {
+            return Ok(None);
+        };
+        let code = code.ok_or(Unauthenticated::SecondFactor)?;
+        self.spend_code(user, code, true, address).await?;
+        Ok(Some(factor.fingerprint()))
+    }
+
+    /// Uses a code up, and counts it where it is wrong.
+    async fn spend_code(
+        &self,
+        user: &UserName,
+        code: &Secret,
+        confirmed: bool,
+        address: Option<IpAddr>,
+    ) -> Result<(), Unauthenticated> {
+        // No user has a space in their name.
+        let counted = format!("{user} totp");
+        let _one_after_another = self.codes.lock().await;
+        self.may_try(&counted, address)?;
+        let good = self.directory().use_code(user, code, confirmed).await.map_err(unavailable)?;
+        self.tried(&counted, address, good);
+        if good { Ok(()) } else { Err(Unauthenticated::WrongCode) }
+    }
+}
