@@ -186,7 +186,7 @@ pub(crate) struct ConnectFlags {
   docker-archive:FILE[:NAME:TAG]                  a file of `docker save`
   dir:DIR                                         a flat folder of skopeo's
 Where DST has no tag, it gets the one of SRC. Digests stay as they are: nothing is converted.
-Credentials are those of `podman login` and `docker login`.
+Credentials are those of `wharf login`, `docker login` and `podman login`.
 The digest is printed to standard output at the end, all else to standard error.")]
 pub(crate) struct CopyFlags {
     /// From where.

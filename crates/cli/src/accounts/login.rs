@@ -58,7 +58,7 @@ async fn check(host: &Host, user: &str, settings: &Settings) -> Result<()> {
     match Registry::open(host, settings)?.check_credential().await {
         Ok(true) => Ok(()),
         Ok(false) => bail!("{host} asks nobody who they are: there is nothing to sign in to"),
-        Err(ClientError::Unauthorized { .. }) => bail!("{host} does not know {} so", clean(user)),
+        Err(ClientError::Unauthorized { .. }) => bail!("{host} refuses the user name or the password"),
         Err(ClientError::Auth { error: AuthError::Token(TokenError::Refused { detail, .. }), .. }) => {
             bail!("{host} does not let {} in{detail}{}", clean(user), hint(host, user, &detail))
         }

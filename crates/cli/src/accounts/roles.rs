@@ -11,8 +11,8 @@ use crate::out::Out;
 const COLUMNS: &[Column] = &[
     Column("name", |role| cell(&role["name"])),
     Column("built in", |role| cell(&role["built_in"])),
-    Column("actions", |role| cell(&role["actions"])),
     Column("description", |role| cell(&role["description"])),
+    Column("actions", |role| cell(&role["actions"])),
 ];
 
 pub(super) async fn run(command: RoleCommand, out: &mut Out) -> Result<()> {

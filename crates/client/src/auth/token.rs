@@ -68,7 +68,7 @@ pub enum TokenError {
     },
     /// The token server refuses.
     #[error(
-        "the token server {realm} answers {status}{detail}: log in again with `podman login` or `docker login`"
+        "the token server {realm} answers {status}{detail}: log in again with `wharf login` or `docker login`"
     )]
     Refused {
         /// Its address.
