@@ -44,8 +44,8 @@ impl Session {
         let mut after = None;
         for _ in 0..PAGES {
             let mut page = self.request("GET", &path.after(after.as_deref())?, Value::Null).await?;
-            match page["items"].take() {
-                Value::Array(more) => items.extend(more),
+            match page.get_mut("items").map(Value::take) {
+                Some(Value::Array(more)) => items.extend(more),
                 _ => bail!("the answer of {} is no list", self.host),
             }
             match page["next"].as_str() {
