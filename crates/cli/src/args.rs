@@ -1,5 +1,7 @@
 //! The arguments. Defaults of the server are not here: they stand under its configuration file.
 
+pub(crate) mod accounts;
+
 use std::num::NonZeroU8;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,6 +10,11 @@ use clap::builder::BoolishValueParser;
 use clap::{Parser, Subcommand, ValueEnum};
 use client::{Host as RegistryHost, ImageRef};
 use transfer::PlatformFilter;
+
+use accounts::{
+    GroupCommand, LoginFlags, MemberCommand, PasswordFlags, ProjectCommand, RobotCommand, RoleCommand,
+    SecretCommand, SessionFlags, TokenCommand, UserCommand,
+};
 
 use crate::duration::parse_duration;
 use crate::end::{End, parse_host, parse_image};
@@ -45,6 +52,38 @@ pub(crate) enum Command {
     Check(CheckFlags),
     /// Rebuild metadata that was lost from what is in storage. No server may run meanwhile.
     Rebuild(StoreFlags),
+    /// Sign in to a registry, as `docker login` and `podman login` do.
+    Login(LoginFlags),
+    /// Forget the credential for a registry.
+    Logout(SessionFlags),
+    /// Show who you are to a registry, and what you may do there.
+    Whoami(SessionFlags),
+    /// Change your own password.
+    Password(PasswordFlags),
+    /// The users of a registry.
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Groups of users.
+    #[command(subcommand)]
+    Group(GroupCommand),
+    /// Roles: what their holders may do.
+    #[command(subcommand)]
+    Role(RoleCommand),
+    /// Projects, which hold repositories and other projects.
+    #[command(subcommand)]
+    Project(ProjectCommand),
+    /// Who has which role, in a project or everywhere.
+    #[command(subcommand)]
+    Member(MemberCommand),
+    /// Robots: accounts for machines.
+    #[command(subcommand)]
+    Robot(RobotCommand),
+    /// Your personal access tokens.
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// The secret of a robot in the form that Kubernetes, docker or Jenkins takes.
+    #[command(subcommand)]
+    Secret(SecretCommand),
     /// What only who is on the server's machine can do.
     #[command(subcommand)]
     Admin(AdminCommand),
@@ -147,7 +186,7 @@ pub(crate) struct ConnectFlags {
   docker-archive:FILE[:NAME:TAG]                  a file of `docker save`
   dir:DIR                                         a flat folder of skopeo's
 Where DST has no tag, it gets the one of SRC. Digests stay as they are: nothing is converted.
-Credentials are those of `podman login` and `docker login`.
+Credentials are those of `wharf login`, `docker login` and `podman login`.
 The digest is printed to standard output at the end, all else to standard error.")]
 pub(crate) struct CopyFlags {
     /// From where.

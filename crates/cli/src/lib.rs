@@ -3,6 +3,7 @@
 //! It names neither the server nor any store. What happens on a server's own machine goes through [`Host`],
 //! which the binary implements; all else is done over the network or on local files.
 
+mod accounts;
 mod admin;
 mod args;
 mod bars;
@@ -89,6 +90,7 @@ async fn dispatch(command: Command, host: &dyn Host) -> Result<Verdict> {
         Command::Tags(flags) => interruptible(lists::tags(flags, out)).await,
         Command::Repos(flags) => interruptible(lists::repositories(flags, out)).await,
         Command::Delete(flags) => interruptible(delete::run(flags, out)).await,
+        account => interruptible(accounts::run(account, out)).await,
     };
     done.map(|()| Verdict::Good)
 }

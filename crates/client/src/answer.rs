@@ -34,13 +34,18 @@ pub(crate) fn longest_pause(retry: &Retry) -> Duration {
 pub(crate) async fn failure(method: Method, mut response: Response) -> ClientError {
     let status = response.status();
     let url = response.url().clone();
-    let is_json = headers::media_type(response.headers()).is_some_and(|m| m.as_str().ends_with("json"));
-    // What cannot be read explains nothing; the status says enough.
-    let body = read_body(&mut response, EXPLANATION).await.unwrap_or_default();
-    let detail = if is_json { explanation(&body) } else { None };
-    let detail = detail.map(|text| format!(": {text}")).unwrap_or_default();
+    let detail = detail(&mut response).await;
     let transient = is_passing(status);
     ClientError::Status { method, url: url.into(), status, detail, transient }
+}
+
+/// What a failure says about itself, after a colon; empty where it says nothing.
+pub(crate) async fn detail(response: &mut Response) -> String {
+    let is_json = headers::media_type(response.headers()).is_some_and(|m| m.as_str().ends_with("json"));
+    // What cannot be read explains nothing; the status says enough.
+    let body = read_body(response, EXPLANATION).await.unwrap_or_default();
+    let detail = if is_json { explanation(&body) } else { None };
+    detail.map(|text| format!(": {text}")).unwrap_or_default()
 }
 
 /// `code: message` of each error, cleaned for a terminal.

@@ -204,7 +204,7 @@ fn advice(known: bool, host: &Host) -> String {
         "the stored credentials do not allow it, or the repository does not exist".into()
     } else {
         format!(
-            "log in first with `podman login {host}` or `docker login {host}`, and check the repository's name"
+            "log in first with `wharf login {host}` or `docker login {host}`, and check the repository's name"
         )
     }
 }

@@ -4,6 +4,7 @@
 //! answer is bounded, credentials go to their own site only, and no byte counts before it is verified.
 
 mod answer;
+mod api;
 mod auth;
 mod body;
 mod error;
@@ -23,7 +24,8 @@ mod upload;
 
 use std::time::Duration;
 
-pub use auth::{AuthError, AuthFileError, Credential, Keyring, KeyringError, Secret, TokenError};
+pub use api::{Api, ApiAnswer};
+pub use auth::{AuthError, AuthFileError, Credential, Keyring, KeyringError, Place, Secret, TokenError};
 pub use error::{ClientError, PublicUrl};
 pub use host::Host;
 pub use lists::{List, Registry};

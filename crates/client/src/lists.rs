@@ -31,6 +31,16 @@ impl Registry {
         Ok(Self { transport: Transport::new(host, None, settings)? })
     }
 
+    /// Asks the registry whether it takes the credential that there is for it. False where it asks nobody who they are.
+    pub async fn check_credential(&self) -> Result<bool, ClientError> {
+        let call = Call::new(Method::GET, self.transport.url(""), Scope::nothing());
+        let response = self.transport.send(&call).await?;
+        match response.status() {
+            StatusCode::OK => Ok(self.transport.has_credential().await),
+            _ => Err(failure(Method::GET, response).await),
+        }
+    }
+
     /// All repositories, page by page.
     pub fn repositories(&self) -> List<'_, RepoName> {
         let mut url = self.transport.url("_catalog");

@@ -271,11 +271,13 @@ impl Transport {
         ClientError::Auth { host: self.host.clone(), error }
     }
 
+    /// Was a credential asked for, and is there one?
+    pub async fn has_credential(&self) -> bool {
+        self.authenticator.has_credential().await
+    }
+
     async fn unauthorized(&self) -> ClientError {
-        ClientError::Unauthorized {
-            host: self.host.clone(),
-            known: self.authenticator.has_credential().await,
-        }
+        ClientError::Unauthorized { host: self.host.clone(), known: self.has_credential().await }
     }
 
     /// Where a redirect leads. Only reading is redirected: a body would have to be sent twice.

@@ -165,3 +165,53 @@ async fn a_redirect_to_another_host_takes_no_credentials_along() {
     assert_eq!(storage.seen().len(), 1);
     assert_eq!(storage.seen()[0].header("authorization"), None);
 }
+
+/// Answers with a failure that explains itself, and points elsewhere.
+struct RestApi;
+
+impl Handler for RestApi {
+    fn answer(&self, request: &Request) -> Reply {
+        match request.path.as_str() {
+            "/api/v1/moved" => Reply::new(307).header("location", "http://127.0.0.2:1/"),
+            _ => Reply::new(403).body(r#"{"message":"no"}"#),
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_api_gets_the_credential_at_once_and_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(Arc::new(RestApi));
+    let host: client::Host = server.host.parse().unwrap();
+    let api =
+        |stored: &str| client::Api::open(&host, &settings_with(folder.path(), &server.host, stored)).unwrap();
+    let answer = api(STORED).call("POST", "/api/v1/x?y=z", Some("{}".into())).await.unwrap();
+    assert_eq!((answer.status, &*answer.body), (403, br#"{"message":"no"}"#.as_slice()));
+    let answer = api(r#"{"registrytoken":"t"}"#).call("GET", "/api/v1/moved", None).await.unwrap();
+    assert_eq!(answer.status, 307, "no redirect is followed");
+    let error = api(r#"{"identitytoken":"refresh"}"#).call("GET", "/api/v1/x", None).await.unwrap_err();
+    assert!(error.to_string().contains("refresh token"), "{error}");
+    api(STORED).call("GET", "http://127.0.0.2:1/", None).await.unwrap_err();
+
+    let seen = server.seen();
+    let header = |at: usize| (seen[at].method.as_str(), seen[at].header("authorization").unwrap());
+    assert_eq!((header(0), header(1)), (("POST", BASIC), ("GET", "Bearer t")));
+    assert_eq!((seen.len(), seen[0].query("y"), &*seen[0].body), (2, Some("z"), b"{}".as_slice()));
+}
+
+#[tokio::test]
+async fn a_credential_is_checked_before_it_is_kept() {
+    let tokens = Server::start(Arc::new(Tokens));
+    let guarded = Server::start(Arc::new(guarded(format!("http://{}/token", tokens.host), "user")));
+    let open = Server::start(Arc::new(Registry::default()));
+    let check = async |server: &Server, password: &str| {
+        let credential = client::Credential::password("user".into(), password.into());
+        let settings = client::Settings { keyring: client::Keyring::fixed(credential), ..settings() };
+        let registry = client::Registry::open(&server.host.parse().unwrap(), &settings).unwrap();
+        registry.check_credential().await.map_err(|error| error.to_string())
+    };
+    assert_eq!(check(&guarded, "secret").await, Ok(true));
+    let error = check(&guarded, "hunter2").await.unwrap_err();
+    assert!(error.contains("401") && !error.contains("hunter2"), "{error}");
+    assert_eq!(check(&open, "secret").await, Ok(false), "nobody asked for it");
+}

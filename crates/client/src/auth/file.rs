@@ -1,7 +1,7 @@
 //! The files in which `docker login` and `podman login` keep credentials.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::alphabet::STANDARD as ALPHABET;
@@ -9,6 +9,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::Deserialize;
 
 use super::credential::{Credential, Secret};
+use crate::Host;
 
 /// The most bytes of a file that is read.
 const SIZE: u64 = 1 << 20;
@@ -25,6 +26,14 @@ pub enum AuthFileError {
     /// It cannot be read.
     #[error("the credentials in {path} cannot be read: {error}")]
     Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// It cannot be written.
+    #[error("the credentials in {path} cannot be written: {error}")]
+    Write {
         /// The file.
         path: PathBuf,
         /// What the system says.
@@ -88,17 +97,42 @@ pub(crate) enum Found {
     },
 }
 
+/// Who is to keep the credential of a registry.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Keeper {
+    /// The file, under this key.
+    Here {
+        /// As it is written in the file.
+        key: String,
+    },
+    /// The program `docker-credential-<name>`.
+    Helper {
+        /// The program's name.
+        name: String,
+        /// What it calls the registry.
+        server: String,
+        /// Whether the file has an empty entry for what it keeps.
+        is_listed: bool,
+    },
+}
+
+/// The bytes of a file, nothing where there is none.
+pub(super) fn read_bytes(path: &Path) -> Result<Option<Vec<u8>>, AuthFileError> {
+    match std::fs::metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Ok(metadata) if metadata.len() > SIZE => return Err(AuthFileError::TooLarge(path.to_owned())),
+        _ => {}
+    }
+    let bytes = std::fs::read(path);
+    bytes.map(Some).map_err(|error| AuthFileError::Read { path: path.to_owned(), error })
+}
+
 impl AuthFile {
     /// Reads a file. One that does not exist is empty.
     pub fn read(path: PathBuf) -> Result<Self, AuthFileError> {
-        match std::fs::metadata(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
-            Ok(metadata) if metadata.len() > SIZE => return Err(AuthFileError::TooLarge(path)),
-            _ => {}
-        }
-        match std::fs::read(&path) {
-            Ok(bytes) => Self::parse(&bytes, path),
-            Err(error) => Err(AuthFileError::Read { path, error }),
+        match read_bytes(&path)? {
+            Some(bytes) => Self::parse(&bytes, path),
+            None => Ok(Self::default()),
         }
     }
 
@@ -130,6 +164,28 @@ impl AuthFile {
         }))
     }
 
+    /// Who keeps the credential of a registry, where the file says anything of it. Entries need not be well formed:
+    /// they are about to be replaced.
+    pub fn keeper(&self, host: &Host) -> Option<Keeper> {
+        let own = self.helpers.iter().find(|(server, _)| normal(server) == host.as_str());
+        if let Some((server, name)) = own {
+            return Some(Keeper::Helper { name: name.clone(), server: server.clone(), is_listed: false });
+        }
+        let written = self.keys_of(host).into_iter().next();
+        match self.store.clone().filter(|name| !name.is_empty()) {
+            Some(name) => {
+                let server = written.unwrap_or_else(|| key_for(host));
+                Some(Keeper::Helper { name, server, is_listed: true })
+            }
+            None => written.map(|key| Keeper::Here { key }),
+        }
+    }
+
+    /// The keys of a registry as a whole, as they are written.
+    pub fn keys_of(&self, host: &Host) -> Vec<String> {
+        self.auths.keys().filter(|written| normal(written) == host.as_str()).cloned().collect()
+    }
+
     fn credential(&self, key: &str, entry: &Entry) -> Result<Option<Credential>, AuthFileError> {
         if !entry.identitytoken.is_empty() {
             return Ok(Some(Credential::Identity(Secret::new(entry.identitytoken.clone()))));
@@ -152,6 +208,11 @@ fn decode(auth: &str) -> Option<Credential> {
     let text = String::from_utf8(bytes).ok()?;
     let (username, password) = text.trim_end_matches('\0').split_once(':')?;
     Some(Credential::password(username.to_owned(), password.to_owned()))
+}
+
+/// The key of a registry in docker's file.
+pub(super) fn key_for(host: &Host) -> String {
+    if host.is_docker_hub() { "https://index.docker.io/v1/".into() } else { host.to_string() }
 }
 
 /// The keys that a repository lies under, the longest first: `host/a/b`, `host/a`, `host`.
@@ -199,6 +260,24 @@ mod tests {
             Found::Here(Credential::Registry(_)) => Some("<registry>".into()),
             Found::Helper { name, server } => Some(format!("{name} {server}")),
         }
+    }
+
+    #[test]
+    fn a_file_says_who_keeps_a_credential() {
+        let check = |file: &str, host: &str, expect: Option<Keeper>| {
+            assert_eq!(parse(file).unwrap().keeper(&host.parse().unwrap()), expect, "{file} {host}");
+        };
+        let here = |key: &str| Some(Keeper::Here { key: key.into() });
+        let helper = |server: &str, is_listed| {
+            Some(Keeper::Helper { name: "x".into(), server: server.into(), is_listed })
+        };
+        check("{}", "h:5000", None);
+        check(r#"{"auths":{"h:5000/team":{}}}"#, "h:5000", None);
+        check(r#"{"auths":{"https://h:5000/":{"auth":"broken"}}}"#, "h:5000", here("https://h:5000/"));
+        check(r#"{"credHelpers":{"h:5000":"x"},"credsStore":"y"}"#, "h:5000", helper("h:5000", false));
+        check(r#"{"credsStore":"x"}"#, "h:5000", helper("h:5000", true));
+        check(r#"{"credsStore":"x"}"#, "docker.io", helper("https://index.docker.io/v1/", true));
+        check(r#"{"credsStore":"x","auths":{"docker.io":{}}}"#, "docker.io", helper("docker.io", true));
     }
 
     fn auth(name: &str) -> String {

@@ -1,24 +1,14 @@
 //! Where credentials are looked for: the files of podman and docker, and the programs that they name.
 
+use std::fmt;
 use std::path::PathBuf;
-use std::process::Stdio;
-use std::time::Duration;
 
 use oci::RepoName;
-use serde::Deserialize;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::process::Command;
 
 use super::credential::{Credential, Secret};
-use super::file::{AuthFile, AuthFileError, Found};
+use super::file::{AuthFile, AuthFileError, Found, Keeper, key_for};
+use super::{edit, helper};
 use crate::Host;
-use crate::host::shorten;
-
-/// How long a credential program may take: it may ask its user.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// The most that a credential program may say.
-const ANSWER: u64 = 64 << 10;
 
 /// Why no credential can be had. No secret is in the message.
 #[derive(Debug, thiserror::Error)]
@@ -37,23 +27,50 @@ pub enum KeyringError {
         /// What happened.
         reason: String,
     },
+    /// There is nowhere to keep a credential.
+    #[error("there is no place for credentials: set HOME, DOCKER_CONFIG or REGISTRY_AUTH_FILE")]
+    NoPlace,
 }
 
-/// The files that may hold credentials, in the order in which they count.
+/// Where a credential was put.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In this file, as it is.
+    File(PathBuf),
+    /// With the program `docker-credential-<name>`.
+    Helper(String),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Helper(name) => write!(f, "docker-credential-{name}"),
+        }
+    }
+}
+
+/// The files that may hold credentials, in the order in which they count; or one credential for all.
 #[derive(Clone, Debug, Default)]
 pub struct Keyring {
     files: Vec<PathBuf>,
+    fixed: Option<Credential>,
 }
 
 impl Keyring {
     /// No credentials at all.
     pub const fn empty() -> Self {
-        Self { files: Vec::new() }
+        Self { files: Vec::new(), fixed: None }
     }
 
     /// Exactly these files.
     pub const fn of(files: Vec<PathBuf>) -> Self {
-        Self { files }
+        Self { files, fixed: None }
+    }
+
+    /// This credential, whatever the registry.
+    pub const fn fixed(credential: Credential) -> Self {
+        Self { files: Vec::new(), fixed: Some(credential) }
     }
 
     /// The files that podman and docker use on this machine: `$REGISTRY_AUTH_FILE` alone where it is set, else
@@ -62,14 +79,14 @@ impl Keyring {
         let variable =
             |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         if let Some(file) = variable("REGISTRY_AUTH_FILE") {
-            return Self { files: vec![file] };
+            return Self::of(vec![file]);
         }
         let home = std::env::home_dir();
         let run = variable("XDG_RUNTIME_DIR").or_else(run_folder);
         let config = variable("XDG_CONFIG_HOME").or_else(|| Some(home.as_ref()?.join(".config")));
         let docker = variable("DOCKER_CONFIG").or_else(|| Some(home?.join(".docker")));
         let podman = [run, config].into_iter().flatten().map(|folder| folder.join("containers/auth.json"));
-        Self { files: podman.chain(docker.map(|folder| folder.join("config.json"))).collect() }
+        Self::of(podman.chain(docker.map(|folder| folder.join("config.json"))).collect())
     }
 
     /// The credential for a repository, if there is one.
@@ -78,12 +95,15 @@ impl Keyring {
         host: &Host,
         repository: Option<&RepoName>,
     ) -> Result<Option<Credential>, KeyringError> {
+        if let Some(credential) = &self.fixed {
+            return Ok(Some(credential.clone()));
+        }
         let repository = repository.map_or("", RepoName::as_str);
         for path in &self.files {
             match AuthFile::read(path.clone())?.find(host.as_str(), repository)? {
                 Some(Found::Here(credential)) => return Ok(Some(credential)),
                 Some(Found::Helper { name, server }) => {
-                    if let Some(credential) = ask(&name, &server).await? {
+                    if let Some(credential) = helper::get(&name, &server).await? {
                         return Ok(Some(credential));
                     }
                 }
@@ -92,6 +112,52 @@ impl Keyring {
         }
         Ok(None)
     }
+
+    /// Keeps a name and password for a registry: where something is kept for it already, or else in the last file,
+    /// which is docker's. A helper that the file names keeps it in the file's place.
+    pub async fn store(&self, host: &Host, username: &str, password: &Secret) -> Result<Place, KeyringError> {
+        let (path, keeper) = self.keeper(host)?;
+        match keeper {
+            Keeper::Here { key } => {
+                edit::put(&path, &key, username, password)?;
+                Ok(Place::File(path))
+            }
+            Keeper::Helper { name, server, is_listed } => {
+                helper::store(&name, &server, username, password).await?;
+                // What only the store knows, the file lists without its secret.
+                if is_listed {
+                    edit::list(&path, &server)?;
+                }
+                Ok(Place::Helper(name))
+            }
+        }
+    }
+
+    /// Forgets what is kept for a registry, in every file and with every helper. False where nothing was.
+    pub async fn erase(&self, host: &Host) -> Result<bool, KeyringError> {
+        let mut found = false;
+        for path in &self.files {
+            let file = AuthFile::read(path.clone())?;
+            if let Some(Keeper::Helper { name, server, .. }) = file.keeper(host) {
+                found |= helper::erase(&name, &server).await?;
+            }
+            for key in file.keys_of(host) {
+                found |= edit::remove(path, &key)?;
+            }
+        }
+        Ok(found)
+    }
+
+    /// The file that a credential goes to, and who keeps it there.
+    fn keeper(&self, host: &Host) -> Result<(PathBuf, Keeper), KeyringError> {
+        for path in &self.files {
+            if let Some(keeper) = AuthFile::read(path.clone())?.keeper(host) {
+                return Ok((path.clone(), keeper));
+            }
+        }
+        let last = self.files.last().cloned().ok_or(KeyringError::NoPlace)?;
+        Ok((last, Keeper::Here { key: key_for(host) }))
+    }
 }
 
 /// Podman's run folder where the session has none: named after the user who runs this process.
@@ -99,87 +165,4 @@ fn run_folder() -> Option<PathBuf> {
     use std::os::unix::fs::MetadataExt;
     let user = std::fs::metadata("/proc/self").ok()?.uid();
     Some(PathBuf::from(format!("/run/containers/{user}")))
-}
-
-/// Asks `docker-credential-<name> get` for the credential of a server.
-async fn ask(name: &str, server: &str) -> Result<Option<Credential>, KeyringError> {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
-    if name.is_empty() || name.len() > 100 || !name.bytes().all(plain) {
-        return Err(KeyringError::HelperName(shorten(name)));
-    }
-    let failed = |reason: String| KeyringError::Helper { name: name.to_owned(), reason };
-    let answer = tokio::time::timeout(PATIENCE, run(name, server))
-        .await
-        .map_err(|_| failed(format!("it gave no answer within {} seconds", PATIENCE.as_secs())))?
-        .map_err(|error| failed(error.to_string()))?;
-    let Some(answer) = answer else { return Ok(None) };
-    read_answer(&answer).ok_or_else(|| failed("its answer is not the JSON that such helpers give".into()))
-}
-
-/// What the helper prints, or nothing where it says that it knows no such server.
-async fn run(name: &str, server: &str) -> std::io::Result<Option<Vec<u8>>> {
-    let mut child = Command::new(format!("docker-credential-{name}"))
-        .arg("get")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()?;
-    if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(server.as_bytes()).await?;
-    }
-    let mut answer = Vec::new();
-    if let Some(stdout) = child.stdout.take() {
-        stdout.take(ANSWER).read_to_end(&mut answer).await?;
-    }
-    // Helpers end with a failure, and a sentence, where they know nothing of the server.
-    Ok(child.wait().await?.success().then_some(answer))
-}
-
-/// `None` where the answer is malformed, `Some(None)` where it holds no credential.
-fn read_answer(answer: &[u8]) -> Option<Option<Credential>> {
-    #[derive(Deserialize)]
-    struct Answer {
-        #[serde(rename = "Username", default)]
-        username: String,
-        #[serde(rename = "Secret", default)]
-        secret: String,
-    }
-    let Answer { username, secret } = serde_json::from_slice(answer).ok()?;
-    Some(match username.as_str() {
-        _ if secret.is_empty() => None,
-        "<token>" => Some(Credential::Identity(Secret::new(secret))),
-        _ => Some(Credential::password(username, secret)),
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn answers_of_helpers_are_read() {
-        let check = |answer: &str, expect: Option<Option<Credential>>| {
-            assert_eq!(read_answer(answer.as_bytes()), expect, "{answer}");
-        };
-        check(
-            r#"{"ServerURL":"h","Username":"u","Secret":"p"}"#,
-            Some(Some(Credential::password("u".into(), "p".into()))),
-        );
-        check(
-            r#"{"Username":"<token>","Secret":"p"}"#,
-            Some(Some(Credential::Identity(Secret::new("p".into())))),
-        );
-        check(r#"{"Username":"","Secret":""}"#, Some(None));
-        check("credentials not found", None);
-    }
-
-    #[tokio::test]
-    async fn only_plain_names_are_run() {
-        for name in ["", "../x", "a b", "a/b", "a;b"] {
-            assert!(matches!(ask(name, "h").await, Err(KeyringError::HelperName(_))), "{name}");
-        }
-        let absent = ask("wharf-test-does-not-exist", "h").await;
-        assert!(matches!(absent, Err(KeyringError::Helper { .. })), "{absent:?}");
-    }
 }

@@ -2,7 +2,9 @@
 
 mod challenge;
 mod credential;
+mod edit;
 mod file;
+mod helper;
 mod keyring;
 mod token;
 
@@ -19,8 +21,9 @@ use crate::{Host, Settings};
 use challenge::Challenge;
 pub use credential::{Credential, Secret};
 pub use file::AuthFileError;
-pub use keyring::{Keyring, KeyringError};
+pub use keyring::{Keyring, KeyringError, Place};
 pub use token::TokenError;
+pub(crate) use token::sensitive;
 use token::{Realm, Token};
 
 /// Why a request could not be authenticated.
@@ -32,6 +35,11 @@ pub enum AuthError {
     /// No token could be had.
     #[error(transparent)]
     Token(#[from] TokenError),
+    /// What is stored buys tokens for images, and nothing else.
+    #[error(
+        "the stored credential is a refresh token, which is good for images alone: sign in with a password"
+    )]
+    RefreshToken,
 }
 
 /// What a request needs to be allowed, in the words of token servers: `repository:team/app:pull`.
@@ -42,6 +50,11 @@ impl Scope {
     /// These actions on a repository.
     pub fn repository(name: &RepoName, actions: &str) -> Self {
         Self(vec![format!("repository:{name}:{actions}")])
+    }
+
+    /// Nothing: only who it is that asks.
+    pub const fn nothing() -> Self {
+        Self(Vec::new())
     }
 
     /// Listing all repositories.

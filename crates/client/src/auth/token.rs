@@ -10,7 +10,7 @@ use serde::Deserialize;
 use transfer::Retry;
 
 use super::credential::Credential;
-use crate::answer::{is_passing, longest_pause, next_pause};
+use crate::answer::{detail, is_passing, longest_pause, next_pause};
 use crate::body::read_body;
 use crate::host::{same_site, shorten};
 use crate::settings::Clients;
@@ -67,12 +67,16 @@ pub enum TokenError {
         wait: Option<Duration>,
     },
     /// The token server refuses.
-    #[error("the token server {realm} answers {status}: log in again with `podman login` or `docker login`")]
+    #[error(
+        "the token server {realm} answers {status}{detail}: log in again with `wharf login` or `docker login`"
+    )]
     Refused {
         /// Its address.
         realm: String,
         /// What it answers.
         status: StatusCode,
+        /// What it says about it, after a colon; empty where it says nothing.
+        detail: String,
     },
     /// Its answer holds no token.
     #[error("the answer of the token server {realm} holds no usable token")]
@@ -193,7 +197,8 @@ impl Realm {
             return Err(TokenError::Busy { realm, status, wait });
         }
         if status != StatusCode::OK {
-            return Err(TokenError::Refused { realm, status });
+            let detail = detail(&mut response).await;
+            return Err(TokenError::Refused { realm, status, detail });
         }
         read_body(&mut response, ANSWER).await.map_err(|error| match error {
             ClientError::TooLarge { .. } => TokenError::NoToken { realm },

@@ -207,6 +207,7 @@ impl Handler for Registry {
                 self.upload(request, name.strip_suffix("/blobs").unwrap_or(name), session)
             }
             [digest, "blobs", _] => self.blob(request, digest),
+            [""] => Reply::new(200),
             _ => Reply::new(404),
         }
     }

@@ -1,0 +1,88 @@
+//! `wharf project`.
+
+use anyhow::Result;
+use serde_json::{Map, Value};
+
+use super::print::{self, Column, cell};
+use super::session::{Path, Session};
+use crate::args::accounts::{OneProject, ProjectCommand, ProjectSettings, SessionFlags};
+use crate::out::Out;
+
+const COLUMNS: &[Column] = &[
+    Column("name", |project| cell(&project["name"])),
+    Column("public", |project| match &project["public"] {
+        Value::Null => format!("{} (inherited)", cell(&project["is_public"])),
+        own => cell(own),
+    }),
+    Column("roles inherited", |project| cell(&project["inherit_roles"])),
+    Column("create on push", |project| match &project["create_on_push"] {
+        Value::Null => "inherited".into(),
+        own => cell(own),
+    }),
+    Column("created", |project| cell(&project["created"])),
+    Column("description", |project| cell(&project["description"])),
+];
+
+pub(super) async fn run(command: ProjectCommand, out: &mut Out) -> Result<()> {
+    match command {
+        ProjectCommand::List(flags) => list(&flags, out).await,
+        ProjectCommand::Show(flags) => show(&flags, out).await,
+        ProjectCommand::Create(flags) => {
+            send(&flags.project, "PUT", body(flags.settings), "made the project", out).await
+        }
+        ProjectCommand::Update(flags) => {
+            send(&flags.project, "PATCH", body(flags.settings), "changed the project", out).await
+        }
+        ProjectCommand::Delete(flags) => {
+            send(&flags, "DELETE", Value::Null, "deleted the project", out).await
+        }
+    }
+}
+
+async fn list(flags: &SessionFlags, out: &mut Out) -> Result<()> {
+    let projects = Session::open(flags)?.list(&Path::of(&["projects"])).await?;
+    print::list(out, flags.json, projects, COLUMNS)
+}
+
+async fn show(flags: &OneProject, out: &mut Out) -> Result<()> {
+    let project = Session::open(&flags.session)?.get(&Path::project(&flags.name)).await?;
+    print::show(out, flags.session.json, &project, COLUMNS)
+}
+
+async fn send(flags: &OneProject, method: &str, body: Value, done: &str, out: &mut Out) -> Result<()> {
+    let answer = Session::open(&flags.session)?.send(method, &Path::project(&flags.name), body).await?;
+    print::done(out, flags.session.json, &answer, format_args!("{done} {}", flags.name))
+}
+
+/// The settings that are named. What is to be inherited is null, which is not the same as absent.
+fn body(settings: ProjectSettings) -> Value {
+    let mut body = Map::new();
+    let mut set = |name: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            body.insert(name.into(), value);
+        }
+    };
+    set("description", settings.description.map(Value::from));
+    set("public", settings.public.map(|public| public.value().into()));
+    set("inherit_roles", settings.inherit_roles.map(Value::from));
+    set("create_on_push", settings.create_on_push.map(|create| create.value().into()));
+    body.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::accounts::Inheritable;
+    use serde_json::json;
+
+    #[test]
+    fn what_is_inherited_is_null_and_what_is_not_named_is_absent() {
+        let check = |public: Option<Inheritable>, inherit_roles: Option<bool>, expect: Value| {
+            let settings = ProjectSettings { description: None, public, inherit_roles, create_on_push: None };
+            assert_eq!(body(settings), expect);
+        };
+        check(None, None, json!({}));
+        check(Some(Inheritable::Inherit), None, json!({"public": null}));
+        check(Some(Inheritable::True), Some(false), json!({"public": true, "inherit_roles": false}));
+    }
+}
