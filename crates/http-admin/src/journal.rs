@@ -23,6 +23,8 @@ pub struct JournalPlace {
     pub folder: PathBuf,
     /// The key, where it has one.
     pub key: Option<Arc<SealKey>>,
+    /// What this machine is called in syslog lines.
+    pub hostname: Arc<str>,
 }
 
 /// The most records on a page.
@@ -91,9 +93,9 @@ async fn look(place: JournalPlace, query: Query, window: Window) -> Result<Page,
 /// All that matches, as it is found: memory does not grow with it.
 fn export(place: JournalPlace, wanted: Wanted) -> Reply {
     let Wanted { query, window, format } = wanted;
-    let hostname = hostname();
     let lines = try_unfold(Some(window), move |state| {
-        let (place, query, hostname) = (place.clone(), query.clone(), hostname.clone());
+        let (place, query) = (place.clone(), query.clone());
+        let hostname = Arc::clone(&place.hostname);
         async move {
             let Some(window) = state else { return Ok::<_, std::io::Error>(None) };
             let work = tokio::task::spawn_blocking(move || audit::search(&place.folder, &query, &window));
@@ -110,11 +112,6 @@ fn export(place: JournalPlace, wanted: Wanted) -> Reply {
     let media_type = if format == Format::Syslog { SYSLOG } else { LINES };
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     Reply(response)
-}
-
-fn hostname() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    if name.trim().is_empty() { "-".into() } else { name.trim().to_owned() }
 }
 
 fn failed(error: &dyn std::fmt::Display) -> Problem {

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use ::audit::{Journal, NewRecord, Options, Outcome, Query, SealKey, Window};
@@ -16,10 +16,12 @@ use http::{Method, StatusCode};
 use http_admin::{JournalPlace, Permission};
 use http_oci::Operation;
 use meta::{Clock, Event, EventKind, MetaStore, SystemClock};
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::config::{AuditConfig, Config};
+use crate::config::Config;
 use crate::metrics::Metrics;
+use crate::span::Span;
 
 /// How often the journal is made durable.
 const FLUSH_EVERY: Duration = Duration::from_millis(100);
@@ -36,9 +38,36 @@ const EVENT: &str = "event ";
 /// After how many records that could not be written the log is told again.
 const TELL_EVERY: u64 = 1_000;
 
+/// The audit journal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AuditConfig {
+    /// Whether there is one.
+    pub enabled: bool,
+    /// How long records are kept.
+    pub keep: Span,
+    /// How many bytes of records are kept.
+    pub keep_bytes: u64,
+    /// A file with the key of the seals: 64 hexadecimal digits. Empty: the seals have no key.
+    pub key_file: PathBuf,
+}
+
+impl Default for AuditConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            keep: Duration::from_secs(365 * 86_400).into(),
+            keep_bytes: 4 << 30,
+            key_file: PathBuf::new(),
+        }
+    }
+}
+
 /// Writes the journal.
 pub(crate) struct Auditor {
     journal: Arc<Journal>,
+    /// The position of the last event that the journal has.
+    taken: AtomicI64,
     lost: AtomicU64,
 }
 
@@ -47,7 +76,14 @@ pub(crate) fn place(config: &Config) -> Result<Option<JournalPlace>> {
     if !config.audit.enabled {
         return Ok(None);
     }
-    Ok(Some(JournalPlace { folder: folder(&config.data), key: key(&config.audit)?.map(Arc::new) }))
+    // What this machine calls itself, for syslog.
+    let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let hostname = if hostname.trim().is_empty() { "-" } else { hostname.trim() };
+    Ok(Some(JournalPlace {
+        folder: folder(&config.data),
+        key: key(&config.audit)?.map(Arc::new),
+        hostname: hostname.into(),
+    }))
 }
 
 fn folder(data: &Path) -> PathBuf {
@@ -67,8 +103,8 @@ fn key(config: &AuditConfig) -> Result<Option<SealKey>> {
 }
 
 impl Auditor {
-    /// Opens the journal, where there is to be one.
-    pub(crate) fn open(config: &Config) -> Result<Option<Arc<Self>>> {
+    /// Opens the journal, where there is to be one, before anything can happen that belongs into it.
+    pub(crate) async fn open(config: &Config, meta: &dyn MetaStore) -> Result<Option<Arc<Self>>> {
         if !config.audit.enabled {
             return Ok(None);
         }
@@ -81,7 +117,12 @@ impl Auditor {
         let folder = folder(&config.data);
         let journal = Journal::open(&folder, options)
             .with_context(|| format!("cannot open the audit journal in {}", folder.display()))?;
-        Ok(Some(Arc::new(Self { journal: Arc::new(journal), lost: AtomicU64::new(0) })))
+        Ok(Some(Arc::new(Self::on(journal, meta).await?)))
+    }
+
+    async fn on(journal: Journal, meta: &dyn MetaStore) -> Result<Self> {
+        let taken = AtomicI64::new(last_event(journal.folder(), meta).await?);
+        Ok(Self { journal: Arc::new(journal), taken, lost: AtomicU64::new(0) })
     }
 
     /// A record that cannot be written stops nobody: the log is told, and the count is in the metrics.
@@ -101,12 +142,11 @@ impl Auditor {
 
     /// Keeps the journal until the server stops: flushes it, and takes over events.
     pub(crate) async fn run(self: Arc<Self>, meta: Arc<dyn MetaStore>, mut stop: watch::Receiver<bool>) {
-        let mut after = None;
         let mut turn = 0_u32;
         loop {
             let ended = tokio::time::timeout(FLUSH_EVERY, stop.wait_for(|stop| *stop)).await.is_ok();
             let looks = ended || turn.is_multiple_of(EVENTS_EVERY);
-            if looks && let Err(error) = self.take_events(&*meta, &mut after).await {
+            if looks && let Err(error) = self.take_events(&*meta).await {
                 tracing::error!(%error, "events could not be taken into the audit journal");
             }
             turn = turn.wrapping_add(1);
@@ -124,49 +164,18 @@ impl Auditor {
     }
 
     /// Writes the events that came since the last time.
-    async fn take_events(&self, meta: &dyn MetaStore, after: &mut Option<i64>) -> Result<()> {
-        let mut at = match *after {
-            Some(at) => at,
-            None => self.last_event(meta).await?,
-        };
-        *after = Some(at);
+    async fn take_events(&self, meta: &dyn MetaStore) -> Result<()> {
         loop {
-            let events = meta.events(at, EVENTS).await?;
+            let events = meta.events(self.taken.load(Ordering::Relaxed), EVENTS).await?;
             for event in &events {
                 if !self.write_event(event) {
                     bail!("the journal cannot be written: event {} waits", event.position);
                 }
-                at = event.position;
-                *after = Some(at);
+                self.taken.store(event.position, Ordering::Relaxed);
             }
             if events.len() < EVENTS {
                 return Ok(());
             }
-        }
-    }
-
-    /// The last event that the journal has. A journal that is new begins with what happens from now on.
-    async fn last_event(&self, meta: &dyn MetaStore) -> Result<i64> {
-        let folder = self.journal.folder().to_owned();
-        let query = Query { text: Some(EVENT.into()), ..Query::default() };
-        let find = move || -> Result<Option<i64>, ::audit::AuditError> {
-            let mut window = Window { records: 100, ..Window::default() };
-            loop {
-                let page = ::audit::search(&folder, &query, &window)?;
-                let positions = page.records.iter().filter_map(|record| record.detail.strip_prefix(EVENT));
-                if let Some(position) = positions.filter_map(|text| text.parse().ok()).next() {
-                    return Ok(Some(position));
-                }
-                match page.next {
-                    Some(next) => window.after = Some(next),
-                    None => return Ok(None),
-                }
-            }
-        };
-        let found = tokio::task::spawn_blocking(find).await??;
-        match found {
-            Some(position) => Ok(position),
-            None => last_position(meta).await,
         }
     }
 
@@ -191,6 +200,31 @@ impl Auditor {
             detail: &detail,
             ..NewRecord::default()
         })
+    }
+}
+
+/// The last event that the journal has. A journal that is new begins with what happens from now on.
+async fn last_event(folder: &Path, meta: &dyn MetaStore) -> Result<i64> {
+    let folder = folder.to_owned();
+    let query = Query { text: Some(EVENT.into()), ..Query::default() };
+    let find = move || -> Result<Option<i64>, ::audit::AuditError> {
+        let mut window = Window { records: 100, ..Window::default() };
+        loop {
+            let page = ::audit::search(&folder, &query, &window)?;
+            let positions = page.records.iter().filter_map(|record| record.detail.strip_prefix(EVENT));
+            if let Some(position) = positions.filter_map(|text| text.parse().ok()).next() {
+                return Ok(Some(position));
+            }
+            match page.next {
+                Some(next) => window.after = Some(next),
+                None => return Ok(None),
+            }
+        }
+    };
+    let found = tokio::task::spawn_blocking(find).await??;
+    match found {
+        Some(position) => Ok(position),
+        None => last_position(meta).await,
     }
 }
 
@@ -401,9 +435,9 @@ mod tests {
         Batch::of(Origin { actor: "ann".into(), ..Origin::default() }, Write::Entry(entry))
     }
 
-    fn auditor(folder: &Path) -> Auditor {
+    async fn auditor(folder: &Path, meta: &dyn MetaStore) -> Auditor {
         let journal = Journal::open(folder, Options::new(Arc::new(|| SystemClock.now().micros()))).unwrap();
-        Auditor { journal: Arc::new(journal), lost: AtomicU64::new(0) }
+        Auditor::on(journal, meta).await.unwrap()
     }
 
     fn entries(folder: &Path) -> Vec<String> {
@@ -417,19 +451,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let meta: Arc<dyn MetaStore> = Arc::new(SqliteMeta::in_memory(Arc::new(SystemClock)).unwrap());
         meta.commit(made("before")).await.unwrap();
-        let first = auditor(folder.path());
-        let mut after = None;
-        first.take_events(&*meta, &mut after).await.unwrap();
+        let first = auditor(folder.path(), &*meta).await;
+        first.take_events(&*meta).await.unwrap();
         assert_eq!(entries(folder.path()), Vec::<String>::new(), "what was before the journal is not in it");
         for name in ["one", "two"] {
             meta.commit(made(name)).await.unwrap();
         }
-        first.take_events(&*meta, &mut after).await.unwrap();
+        first.take_events(&*meta).await.unwrap();
         drop(first);
         meta.commit(made("three")).await.unwrap();
-        let second = auditor(folder.path());
-        second.take_events(&*meta, &mut None).await.unwrap();
-        second.take_events(&*meta, &mut None).await.unwrap();
+        let second = auditor(folder.path(), &*meta).await;
+        second.take_events(&*meta).await.unwrap();
+        second.take_events(&*meta).await.unwrap();
         let expect = ["one", "two", "three"].map(|name| format!("group.create group {name}"));
         assert_eq!(entries(folder.path()), expect);
         assert_eq!(meta.events(0, 10).await.unwrap().len(), 4);

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
+use crate::audit::AuditConfig;
 use crate::bounds;
 use crate::external::{LdapSection, WorkloadSection};
 use crate::fair::FairConfig;
@@ -99,20 +100,6 @@ pub enum AuthMode {
     On,
     /// No: everybody who reaches it may pull, push and delete.
     Off,
-}
-
-/// The audit journal.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct AuditConfig {
-    /// Whether there is one.
-    pub enabled: bool,
-    /// How long records are kept.
-    pub keep: Span,
-    /// How many bytes of records are kept.
-    pub keep_bytes: u64,
-    /// A file with the key of the seals: 64 hexadecimal digits. Empty: the seals have no key.
-    pub key_file: PathBuf,
 }
 
 /// Logging, to standard error.
@@ -255,17 +242,6 @@ impl Default for AuthConfig {
             session_idle_minutes: limits.session_idle.as_secs() / 60,
             ldap: LdapSection::default(),
             workload: Vec::new(),
-        }
-    }
-}
-
-impl Default for AuditConfig {
-    fn default() -> Self {
-        Self {
-            enabled: true,
-            keep: Duration::from_secs(365 * 86_400).into(),
-            keep_bytes: 4 << 30,
-            key_file: PathBuf::new(),
         }
     }
 }

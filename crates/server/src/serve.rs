@@ -37,10 +37,10 @@ pub async fn serve(config: Config) -> Result<()> {
             config.data.display()
         );
     }
+    let auditor = Auditor::open(&config, &*store.meta).await?;
     let identity = users::open(&config, &store).await?;
     let metrics = Arc::new(Metrics::new());
     let tls = load_tls(&config)?;
-    let auditor = Auditor::open(&config)?;
     let observers = Arc::new(Observers { metrics: Arc::clone(&metrics), auditor: auditor.clone() });
     let listeners = listeners(&config, &store, &observers, identity.as_ref(), tls.as_ref()).await?;
     let (stopping, stopped) = watch::channel(false);

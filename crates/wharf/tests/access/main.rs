@@ -1,6 +1,7 @@
 //! Who may do what, seen from outside: every end-point with every role, tokens and how they end, and attacks.
 
 mod attacks;
+mod audit;
 mod golden;
 mod matrix;
 mod revocation;
