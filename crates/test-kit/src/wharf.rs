@@ -135,6 +135,12 @@ impl WharfServer {
         told.unwrap_or_else(|| panic!("no administrator was made: {log}")).to_owned()
     }
 
+    /// Sets an environment variable of the server, from its next start on.
+    pub fn set_env(&mut self, key: &str, value: &str) {
+        self.env.retain(|(name, _)| name != key);
+        self.env.push((key.to_owned(), value.to_owned()));
+    }
+
     /// Ends it as a crash would.
     pub fn kill(&mut self) {
         if let Some(mut daemon) = self.daemon.take() {

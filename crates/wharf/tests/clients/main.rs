@@ -6,6 +6,7 @@ mod buildah;
 mod containerd;
 mod crane;
 mod docker;
+mod fair;
 mod helm;
 mod oras;
 mod podman;
