@@ -15,6 +15,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::attempts::Attempts;
 use crate::authorization::Authorization;
+use crate::browser::Browsers;
 use crate::directory::Directory;
 use crate::keys::Keys;
 use crate::model::{PasswordChange, RobotRecord, TokenRecord, UserRecord};
@@ -41,6 +42,7 @@ pub struct Identity {
     attempts: Attempts,
     remembered: Cache<[u8; 32], Arc<Remembered>>,
     pub(crate) keys: Keys,
+    pub(crate) browsers: Browsers,
     anonymous: Arc<Subject>,
     local: Arc<Subject>,
 }
@@ -58,6 +60,7 @@ impl Identity {
     pub async fn open(directory: Arc<Directory>) -> Result<Self, IdentityError> {
         let keys = Keys::open(&directory).await?;
         Ok(Self {
+            browsers: Browsers::new(directory.limits.browser),
             directory,
             attempts: Attempts::new(),
             remembered: Cache::new(REMEMBERED),
@@ -134,13 +137,21 @@ impl Identity {
             },
             Authorization::Basic { name, secret } => match TokenSecret::parse(secret.expose()) {
                 Some(secret) => self.prove_opaque(Some(&name), &secret, address).await,
-                None => {
-                    let (user, record) = self.check_password(&name, secret, address).await?;
-                    let hash = record.password.as_ref().ok_or(Unauthenticated::Wrong)?;
-                    Ok(Proof { credential: Credential::password(&user, hash), token: None })
-                }
+                None => self.prove_password(&name, secret, address).await,
             },
         }
+    }
+
+    /// A password: of a client, or of a person on a page.
+    pub(crate) async fn prove_password(
+        &self,
+        name: &str,
+        password: Secret,
+        address: Option<IpAddr>,
+    ) -> Result<Proof, Unauthenticated> {
+        let (user, record) = self.check_password(name, password, address).await?;
+        let hash = record.password.as_ref().ok_or(Unauthenticated::Wrong)?;
+        Ok(Proof { credential: Credential::password(&user, hash), token: None })
     }
 
     /// A personal access token or a robot's secret, with the name of its user or robot, or without.

@@ -5,6 +5,7 @@
 
 mod attempts;
 mod authorization;
+mod browser;
 mod common_passwords;
 mod crypto;
 mod directory;
@@ -26,12 +27,14 @@ mod token_secret;
 mod token_service;
 mod totp;
 
+pub use browser::{BrowserLimits, Ended, Opened, SessionId};
 pub use crypto::CryptoError;
-pub use directory::{Directory, FirstStart, Limits, PAGE, Page};
+pub use directory::{Directory, FirstStart, Limits, PAGE, Page, ProviderAccount};
 pub use error::IdentityError;
 pub use gate::Identity;
 pub use names::{GroupName, NameError, RobotName, UserName};
 pub use password::{PASSWORD_BYTES_MAX, PasswordHash, PasswordPolicy, WeakPassword};
 pub use secret::{Secret, SecretHash};
+pub use time::date;
 pub use token_secret::{TokenKind, TokenSecret};
 pub use token_service::{Claimant, Issued, TokenRequest};

@@ -7,7 +7,7 @@ use access::{Action, ActionSet, Actor, Scope, Subject, Unauthenticated};
 use meta::{EntryKind, Timestamp};
 use oci::RepoName;
 
-use crate::model::{RobotRecord, TokenRecord, UserRecord, rights};
+use crate::model::{ProviderSubject, RobotRecord, Source, TokenRecord, UserRecord, rights};
 use crate::names::{RobotName, UserName};
 use crate::password::PasswordHash;
 use crate::secret::SecretHash;
@@ -28,6 +28,8 @@ pub(crate) enum Credential {
     Token { id: String, hash: String },
     /// A robot's secret.
     Robot { name: RobotName, hash: String },
+    /// That an OpenID provider said who it is.
+    Provider { user: UserName, hash: String },
 }
 
 /// What showed who somebody is.
@@ -51,6 +53,10 @@ impl Credential {
         Self::Robot { name: name.clone(), hash: fingerprint(hash) }
     }
 
+    pub(crate) fn provider(user: &UserName, subject: &ProviderSubject) -> Self {
+        Self::Provider { user: user.clone(), hash: fingerprint_of_subject(subject) }
+    }
+
     /// What an access token says of it: a name, a way, and what tells this secret from the one that replaces it.
     pub(crate) fn claims(&self) -> (String, String) {
         match self {
@@ -58,6 +64,7 @@ impl Credential {
             Self::Password { user, hash } => (user.to_string(), format!("password:{hash}")),
             Self::Token { id, hash } => (id.clone(), format!("token:{hash}")),
             Self::Robot { name, hash } => (name.to_string(), format!("robot:{hash}")),
+            Self::Provider { user, hash } => (user.to_string(), format!("oidc:{hash}")),
         }
     }
 
@@ -73,6 +80,7 @@ impl Credential {
             "password" => Some(Self::Password { user: uid.parse().ok()?, hash }),
             "token" => Some(Self::Token { id: uid.clone(), hash }),
             "robot" => Some(Self::Robot { name: uid.parse().ok()?, hash }),
+            "oidc" => Some(Self::Provider { user: uid.parse().ok()?, hash }),
             _ => None,
         }
     }
@@ -85,6 +93,10 @@ fn fingerprint(hash: &SecretHash) -> String {
 
 fn fingerprint_of_password(hash: &PasswordHash) -> String {
     fingerprint(&SecretHash::of(&crate::Secret::new(hash.as_str())))
+}
+
+fn fingerprint_of_subject(subject: &ProviderSubject) -> String {
+    fingerprint(&SecretHash::of(&crate::Secret::new(subject.key())))
 }
 
 /// Somebody, and until when that can be believed without looking again.
@@ -102,6 +114,7 @@ impl Directory {
             Credential::Password { user, hash } => (self.by_password(user, hash).await?, None),
             Credential::Token { id, hash } => self.by_token(id, hash).await?,
             Credential::Robot { name, hash } => self.by_robot(name, hash).await?,
+            Credential::Provider { user, hash } => (self.by_provider(user, hash).await?, None),
         };
         let Some((scope, expires)) = &proof.token else {
             return Ok(Known { subject: Arc::new(subject), until: end });
@@ -159,6 +172,15 @@ impl Directory {
         let end = [robot.expires, secret.until].into_iter().flatten().min();
         let subject = Subject::new(Actor::Robot(text.into()), "robot", Arc::new(rights(&robot.permissions)));
         Ok((subject, end))
+    }
+
+    async fn by_provider(&self, name: &UserName, hash: &str) -> Result<Subject, Unauthenticated> {
+        let record = self.live_user(name).await?;
+        let same = record.subject.as_ref().is_some_and(|subject| fingerprint_of_subject(subject) == hash);
+        if record.source != Source::Oidc || !same {
+            return Err(Unauthenticated::Wrong);
+        }
+        self.user_subject(name, &record, "oidc").await
     }
 
     /// A user who is not kept out.

@@ -34,6 +34,8 @@ pub(crate) const BOUNDS: &[Bound] = &[
     bound("auth.robot_days", "0", "3650"),
     bound("auth.tokens_per_user", "1", "10000"),
     bound("auth.robots_per_project", "1", "10000"),
+    bound("auth.browser_idle", "1s", "1d"),
+    bound("auth.browser_max", "1s", "30d"),
     bound("audit.keep", "1d", "3650d"),
     bound("audit.keep_bytes", "134217728", "1099511627776"),
     bound("fair.egress_bytes", "0", "1099511627776"),
@@ -123,7 +125,7 @@ mod tests {
             for (name, value) in table[section].as_table().unwrap() {
                 let key = format!("{section}.{name}");
                 let bounded = BOUNDS.iter().any(|bound| bound.key == key);
-                let other = ["auth.mode", "fair.projects"].contains(&key.as_str());
+                let other = ["auth.mode", "auth.oidc", "fair.projects"].contains(&key.as_str());
                 assert!(bounded || value.is_array() || other, "{key}");
             }
         }
@@ -155,8 +157,13 @@ mod tests {
         for (key, value) in defaults() {
             match value {
                 Value::Table(section) => {
-                    for name in section.keys() {
-                        assert!(text.contains(&format!("| `{key}.{name}` |")), "{key}.{name}");
+                    for (name, value) in section {
+                        let keys = value.as_table().into_iter().flat_map(Table::keys);
+                        let keys: Vec<String> = keys.map(|inner| format!("{key}.{name}.{inner}")).collect();
+                        let keys = if keys.is_empty() { vec![format!("{key}.{name}")] } else { keys };
+                        for key in keys {
+                            assert!(text.contains(&format!("| `{key}` |")), "{key}");
+                        }
                     }
                 }
                 _ => assert!(text.contains(&format!("| `{key}` |")), "{key}"),

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use crate::bounds;
+use crate::console::OidcConfig;
 use crate::memory;
 use crate::span::Span;
 
@@ -76,6 +77,12 @@ pub struct AuthConfig {
     pub tokens_per_user: usize,
     /// The most robots of one project.
     pub robots_per_project: usize,
+    /// How long a browser stays signed in without a request.
+    pub browser_idle: Span,
+    /// How long a browser stays signed in at all.
+    pub browser_max: Span,
+    /// Signing in at an OpenID provider.
+    pub oidc: OidcConfig,
 }
 
 /// Whether there are users.
@@ -303,6 +310,9 @@ impl Default for AuthConfig {
             robot_days: limits.robot_days.unwrap_or(0),
             tokens_per_user: limits.tokens_per_user,
             robots_per_project: limits.robots_per_project,
+            browser_idle: limits.browser.idle.into(),
+            browser_max: limits.browser.longest.into(),
+            oidc: OidcConfig::default(),
         }
     }
 }
@@ -503,6 +513,7 @@ impl Config {
                 "authentication cannot be on where everyone is let in: take --allow-unauthenticated-network away"
             );
         }
+        self.auth.oidc.check()?;
         if self.tls.certificate.as_os_str().is_empty() != self.tls.key.as_os_str().is_empty() {
             bail!("TLS needs both `tls.certificate` and `tls.key`");
         }
@@ -564,6 +575,10 @@ impl Config {
             robot_days: days(self.auth.robot_days),
             tokens_per_user: self.auth.tokens_per_user,
             robots_per_project: self.auth.robots_per_project,
+            browser: identity::BrowserLimits {
+                idle: self.auth.browser_idle.into(),
+                longest: self.auth.browser_max.into(),
+            },
         }
     }
 

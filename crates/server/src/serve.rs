@@ -16,6 +16,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::audit::{self, Auditor, Observers};
 use crate::config::{Config, LogConfig, LogFormat};
+use crate::console;
 use crate::maintenance;
 use crate::memory;
 use crate::metrics::Metrics;
@@ -117,7 +118,9 @@ async fn listeners(
         Some(identity) => {
             let token =
                 Arc::new(TokenEdge::new(Arc::clone(identity), proxies(config)?, Arc::clone(observers) as _));
-            Some(Accounts { admin: Arc::clone(&admin), token })
+            let pages =
+                console::open(config, Arc::clone(identity), proxies(config)?, Arc::clone(observers) as _)?;
+            Some(Accounts { admin: Arc::clone(&admin), token, console: Arc::new(pages) })
         }
         None => None,
     };

@@ -8,6 +8,7 @@ mod bootstrap;
 mod groups;
 mod members;
 mod projects;
+mod provider;
 mod rights;
 mod robots;
 mod roles;
@@ -29,6 +30,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::IdentityError;
+use crate::browser::BrowserLimits;
 use crate::hasher::Hasher;
 use crate::model::{GroupRecord, ProjectRecord, RoleRecord};
 use crate::names::GroupName;
@@ -36,6 +38,7 @@ use crate::password::PasswordPolicy;
 use crate::signing_key::SigningKey;
 
 pub use bootstrap::FirstStart;
+pub use provider::ProviderAccount;
 
 /// The most entries on a page of a list.
 pub const PAGE: usize = 1_000;
@@ -56,6 +59,8 @@ pub struct Limits {
     pub tokens_per_user: usize,
     /// The most robots of one project.
     pub robots_per_project: usize,
+    /// How long a browser stays signed in.
+    pub browser: BrowserLimits,
 }
 
 impl Default for Limits {
@@ -66,6 +71,7 @@ impl Default for Limits {
             robot_days: None,
             tokens_per_user: 100,
             robots_per_project: 1_000,
+            browser: BrowserLimits::default(),
         }
     }
 }

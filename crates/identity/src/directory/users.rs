@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use access::{Action, Grant, Subject, Target};
 use meta::{Entry, EntryKind, Origin};
 
+use super::tokens::oneself;
 use super::{Directory, New, Page, check_text, expect, origin, parsed};
 use crate::IdentityError;
 use crate::model::{NewUser, Source, User, UserPatch, UserRecord};
@@ -26,6 +27,12 @@ impl Directory {
         shown(&entry, record)
     }
 
+    /// What is kept of somebody, for themselves.
+    pub async fn own_user(&self, subject: &Subject) -> Result<User, IdentityError> {
+        let (entry, record) = self.get(EntryKind::User, oneself(subject)?.as_str()).await?;
+        shown(&entry, record)
+    }
+
     /// Makes a user, who holds nothing yet.
     pub async fn create_user(&self, grant: &Grant, new: NewUser) -> Result<User, IdentityError> {
         expect(grant, Action::ManageUsers, &Target::System)?;
@@ -43,6 +50,7 @@ impl Directory {
             must_change_password: password.is_some() && new.must_change_password,
             password,
             external_groups: Vec::new(),
+            subject: None,
         };
         self.create(grant, user(&new.name, &record)).await?;
         self.user(grant, &new.name).await

@@ -1,0 +1,292 @@
+//! Sessions of browsers: who signed in on a page stays signed in for a while.
+//!
+//! They are kept in memory, so that a restart signs everybody out. Of a session's id only the SHA-256 is kept. What a
+//! session stands for is the proof that opened it, which is held against the directory again at each epoch: a session
+//! ends with the password, with the user, and when the user is kept out.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use access::{Subject, Unauthenticated};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use meta::Timestamp;
+use sha2::{Digest as _, Sha256};
+
+use crate::IdentityError;
+use crate::crypto::{self, CryptoError};
+use crate::directory::ProviderAccount;
+use crate::gate::Identity;
+use crate::names::UserName;
+use crate::proof::{Credential, Known, Proof};
+use crate::secret::Secret;
+
+/// The most sessions at once, of all and of one user. Beyond, those end that have rested longest.
+const SESSIONS_MAX: usize = 10_000;
+const SESSIONS_PER_USER: usize = 20;
+
+/// What tells the token of a session's forms from its id.
+const CSRF: &str = "wharf csrf\n";
+
+/// How long sessions live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BrowserLimits {
+    /// Without a request.
+    pub idle: Duration,
+    /// In all.
+    pub longest: Duration,
+}
+
+impl Default for BrowserLimits {
+    fn default() -> Self {
+        Self { idle: Duration::from_mins(30), longest: Duration::from_hours(12) }
+    }
+}
+
+/// The id of a session, which only its browser holds: 256 random bits.
+#[derive(Clone, Debug)]
+pub struct SessionId(Secret);
+
+impl SessionId {
+    /// A new one.
+    pub fn generate() -> Result<Self, CryptoError> {
+        Ok(Self(Secret::new(URL_SAFE_NO_PAD.encode(crypto::random::<32>()?.as_slice()))))
+    }
+
+    /// An id as a browser sends it back.
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_whole = URL_SAFE_NO_PAD.decode(text).is_ok_and(|bytes| bytes.len() == 32);
+        is_whole.then(|| Self(Secret::new(text)))
+    }
+
+    /// The text, for the cookie.
+    pub fn secret(&self) -> &Secret {
+        &self.0
+    }
+
+    /// What the forms of the session's pages carry. It tells nothing of the id.
+    pub fn csrf(&self) -> Secret {
+        let hash = Sha256::new().chain_update(CSRF).chain_update(self.0.expose()).finalize();
+        Secret::new(URL_SAFE_NO_PAD.encode(hash))
+    }
+
+    /// Whether a form came from a page of this session.
+    pub fn made(&self, csrf: &str) -> bool {
+        crypto::equal(self.csrf().expose().as_bytes(), csrf.as_bytes())
+    }
+
+    /// The hash, under which something of the browser is kept.
+    pub fn hash(&self) -> [u8; 32] {
+        Sha256::digest(self.0.expose()).into()
+    }
+}
+
+/// Somebody who has just signed in.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// The session.
+    pub id: SessionId,
+    /// Who it is.
+    pub subject: Arc<Subject>,
+}
+
+/// Whose session has ended.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// Who it was.
+    pub subject: Arc<Subject>,
+    /// What the OpenID provider said of them, to be shown to it where the session there is to end, too.
+    pub id_token: Option<Secret>,
+}
+
+/// The session that somebody has at their OpenID provider.
+#[derive(Clone, Debug)]
+struct AtProvider {
+    subject: String,
+    session: Option<String>,
+    id_token: Secret,
+}
+
+#[derive(Clone)]
+struct Session {
+    user: UserName,
+    proof: Proof,
+    subject: Arc<Subject>,
+    epoch: u64,
+    opened: Timestamp,
+    used: Timestamp,
+    provider: Option<AtProvider>,
+}
+
+impl Session {
+    fn is_over(&self, limits: &BrowserLimits, now: Timestamp) -> bool {
+        self.used.plus(limits.idle) <= now || self.opened.plus(limits.longest) <= now
+    }
+}
+
+/// All sessions.
+pub(crate) struct Browsers {
+    limits: BrowserLimits,
+    sessions: Mutex<HashMap<[u8; 32], Session>>,
+}
+
+impl Browsers {
+    pub(crate) fn new(limits: BrowserLimits) -> Self {
+        Self { limits, sessions: Mutex::default() }
+    }
+
+    fn sessions(&self) -> MutexGuard<'_, HashMap<[u8; 32], Session>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps a new session; where there are too many, others end.
+    fn open(&self, id: &SessionId, session: Session, now: Timestamp) {
+        let mut sessions = self.sessions();
+        sessions.retain(|_, session| !session.is_over(&self.limits, now));
+        let own = sessions.values().filter(|other| other.user == session.user).count();
+        if own >= SESSIONS_PER_USER {
+            drop_oldest(&mut sessions, |other| other.user == session.user);
+        }
+        if sessions.len() >= SESSIONS_MAX {
+            drop_oldest(&mut sessions, |_| true);
+        }
+        sessions.insert(id.hash(), session);
+    }
+
+    /// The session of this id, which is used now.
+    fn touch(&self, id: &SessionId, now: Timestamp) -> Option<Session> {
+        let (key, mut sessions) = (id.hash(), self.sessions());
+        let session = sessions.get_mut(&key)?;
+        if session.is_over(&self.limits, now) {
+            sessions.remove(&key);
+            return None;
+        }
+        session.used = session.used.max(now);
+        Some(session.clone())
+    }
+
+    /// What its user may do at another epoch.
+    fn renew(&self, id: &SessionId, subject: &Arc<Subject>, epoch: u64) {
+        // It may have ended meanwhile.
+        if let Some(session) = self.sessions().get_mut(&id.hash()) {
+            (session.subject, session.epoch) = (Arc::clone(subject), epoch);
+        }
+    }
+
+    fn close(&self, id: &SessionId) -> Option<Ended> {
+        let session = self.sessions().remove(&id.hash())?;
+        Some(Ended { subject: session.subject, id_token: session.provider.map(|provider| provider.id_token) })
+    }
+
+    fn close_of_provider(&self, subject: Option<&str>, session: Option<&str>) -> Vec<Arc<Subject>> {
+        let mut ended = Vec::new();
+        self.sessions().retain(|_, kept| {
+            let is_meant = kept.provider.as_ref().is_some_and(|at| is_meant(at, subject, session));
+            if is_meant {
+                ended.push(Arc::clone(&kept.subject));
+            }
+            !is_meant
+        });
+        ended
+    }
+}
+
+/// Whether a provider that ends sessions means this one. One that never said which of its sessions this is ends all
+/// of the person.
+fn is_meant(at: &AtProvider, subject: Option<&str>, session: Option<&str>) -> bool {
+    let same_subject = subject.is_none_or(|subject| at.subject == subject);
+    let same_session = match (session, at.session.as_deref()) {
+        (Some(session), Some(known)) => session == known,
+        (Some(_), None) => subject.is_some(),
+        (None, _) => subject.is_some(),
+    };
+    same_subject && same_session
+}
+
+fn drop_oldest(sessions: &mut HashMap<[u8; 32], Session>, among: impl Fn(&Session) -> bool) {
+    let candidates = sessions.iter().filter(|(_, session)| among(session));
+    if let Some(oldest) = candidates.min_by_key(|(_, session)| session.used).map(|(key, _)| *key) {
+        sessions.remove(&oldest);
+    }
+}
+
+impl Identity {
+    /// Signs somebody in by name and password.
+    pub async fn sign_in(
+        &self,
+        user: &str,
+        password: Secret,
+        address: Option<IpAddr>,
+    ) -> Result<Opened, Unauthenticated> {
+        let proof = self.prove_password(user, password, address).await?;
+        // The password was right, so this is the name of a user.
+        let user = user.parse().map_err(|_| Unauthenticated::Wrong)?;
+        self.open_browser(user, proof, None).await
+    }
+
+    /// Signs somebody in whom the OpenID provider knows, and who is a user from then on.
+    pub async fn sign_in_from_provider(
+        &self,
+        account: ProviderAccount,
+        address: Option<IpAddr>,
+    ) -> Result<Opened, IdentityError> {
+        let user = self.directory().provider_user(&account, address).await?;
+        let credential = Credential::provider(&user, &account.subject);
+        let proof = Proof { credential, token: None };
+        let ProviderAccount { subject, session, id_token, .. } = account;
+        let at = AtProvider { subject: subject.subject, session, id_token };
+        Ok(self.open_browser(user, proof, Some(at)).await?)
+    }
+
+    async fn open_browser(
+        &self,
+        user: UserName,
+        proof: Proof,
+        provider: Option<AtProvider>,
+    ) -> Result<Opened, Unauthenticated> {
+        let epoch = self.directory().epoch();
+        let Known { subject, .. } = self.directory().subject_of(&proof).await?;
+        let id = SessionId::generate().map_err(|error| {
+            tracing::error!(%error, "no session can be opened");
+            Unauthenticated::Unavailable
+        })?;
+        let now = self.directory().now();
+        let session =
+            Session { user, proof, subject: Arc::clone(&subject), epoch, opened: now, used: now, provider };
+        self.browsers.open(&id, session, now);
+        Ok(Opened { id, subject })
+    }
+
+    /// Who has this session; nobody where it has ended.
+    pub async fn session(&self, id: &SessionId) -> Result<Option<Arc<Subject>>, Unauthenticated> {
+        let Some(session) = self.browsers.touch(id, self.directory().now()) else { return Ok(None) };
+        let epoch = self.directory().epoch();
+        if session.epoch == epoch {
+            return Ok(Some(session.subject));
+        }
+        match self.directory().subject_of(&session.proof).await {
+            Ok(Known { subject, .. }) => {
+                self.browsers.renew(id, &subject, epoch);
+                Ok(Some(subject))
+            }
+            // That nobody could be asked ends no session.
+            Err(error @ (Unauthenticated::Unavailable | Unauthenticated::Busy)) => Err(error),
+            Err(_) => {
+                self.browsers.close(id);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Ends a session.
+    pub fn sign_out(&self, id: &SessionId) -> Option<Ended> {
+        self.browsers.close(id)
+    }
+
+    /// Ends the sessions that an OpenID provider has ended: those of a person, or one of them.
+    pub fn sign_out_from_provider(&self, subject: Option<&str>, session: Option<&str>) -> Vec<Arc<Subject>> {
+        self.browsers.close_of_provider(subject, session)
+    }
+}
