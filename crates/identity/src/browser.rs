@@ -290,3 +290,129 @@ impl Identity {
         self.browsers.close_of_provider(subject, session)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use access::{Actor, Rights};
+
+    use super::*;
+
+    const LIMITS: BrowserLimits =
+        BrowserLimits { idle: Duration::from_secs(60), longest: Duration::from_secs(600) };
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_micros(seconds * 1_000_000)
+    }
+
+    fn open(browsers: &Browsers, user: &str, now: i64, provider: Option<(&str, Option<&str>)>) -> SessionId {
+        let id = SessionId::generate().unwrap();
+        let at_provider = |(subject, session): (&str, Option<&str>)| AtProvider {
+            subject: subject.into(),
+            session: session.map(str::to_owned),
+            id_token: Secret::new("token"),
+        };
+        let session = Session {
+            user: user.parse().unwrap(),
+            proof: Proof { credential: Credential::Nothing, token: None },
+            subject: Arc::new(Subject::new(
+                Actor::User(user.into()),
+                "password",
+                Arc::new(Rights::default()),
+            )),
+            epoch: 1,
+            opened: at(now),
+            used: at(now),
+            provider: provider.map(at_provider),
+        };
+        browsers.open(&id, session, at(now));
+        id
+    }
+
+    #[test]
+    fn a_session_ends_when_it_rests_and_when_it_is_old() {
+        let browsers = Browsers::new(LIMITS);
+        let (rests, works) = (open(&browsers, "ann", 0, None), open(&browsers, "ann", 0, None));
+        for now in (30..600).step_by(30) {
+            assert_eq!(browsers.touch(&rests, at(now)).is_some(), now == 30, "{now}");
+            assert!(browsers.touch(&works, at(now)).is_some(), "{now}");
+            if now == 30 {
+                assert!(browsers.touch(&rests, at(90)).is_none());
+            }
+        }
+        assert!(browsers.touch(&works, at(600)).is_none());
+        assert!(browsers.sessions().is_empty(), "what has ended is not kept");
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_makes_no_session_longer() {
+        let browsers = Browsers::new(LIMITS);
+        let id = open(&browsers, "ann", 100, None);
+        assert!(browsers.touch(&id, at(50)).is_some());
+        assert!(browsers.touch(&id, at(159)).is_some());
+        assert!(browsers.touch(&id, at(219)).is_none());
+    }
+
+    #[test]
+    fn there_are_so_many_and_no_more() {
+        let browsers = Browsers::new(LIMITS);
+        let other = open(&browsers, "bob", 0, None);
+        let mine: Vec<_> = (0..25).map(|now| open(&browsers, "ann", now, None)).collect();
+        let left: Vec<bool> = mine.iter().map(|id| browsers.touch(id, at(25)).is_some()).collect();
+        assert_eq!(
+            left,
+            (0..25).map(|at| at >= 5).collect::<Vec<_>>(),
+            "those that rested longest have ended"
+        );
+        assert!(browsers.touch(&other, at(25)).is_some());
+        for user in 0..SESSIONS_MAX {
+            open(&browsers, &format!("u{user}"), 26, None);
+        }
+        assert_eq!(browsers.sessions().len(), SESSIONS_MAX);
+        assert!(browsers.touch(&other, at(26)).is_none());
+        open(&browsers, "late", 90, None);
+        assert_eq!(browsers.sessions().len(), 1, "what is over makes room");
+    }
+
+    #[test]
+    fn the_id_is_in_nothing_that_is_kept_or_shown() {
+        let browsers = Browsers::new(LIMITS);
+        let id = open(&browsers, "ann", 0, None);
+        let text = id.secret().expose().to_owned();
+        assert_eq!(text.len(), 43);
+        assert!(!format!("{id:?}{:?}", id.csrf()).contains(&text));
+        let again = SessionId::parse(&text).unwrap();
+        assert!(browsers.touch(&again, at(1)).is_some());
+        assert!(browsers.sessions().contains_key::<[u8; 32]>(&Sha256::digest(&text).into()));
+        for bad in ["", "x", &text[1..], &format!("{text}A"), &text.replace(&text[..1], "!")] {
+            assert!(SessionId::parse(bad).is_none(), "{bad}");
+        }
+        assert!(id.made(id.csrf().expose()));
+        let other = SessionId::generate().unwrap();
+        for bad in ["", &text, other.csrf().expose()] {
+            assert!(!id.made(bad));
+        }
+    }
+
+    #[test]
+    fn a_provider_ends_the_sessions_that_it_means() {
+        let check = |subject: Option<&str>, session: Option<&str>, expect: [bool; 4]| {
+            let browsers = Browsers::new(LIMITS);
+            let kept = [
+                open(&browsers, "ann", 0, Some(("s-ann", Some("1")))),
+                open(&browsers, "ann", 0, Some(("s-ann", None))),
+                open(&browsers, "bob", 0, Some(("s-bob", Some("2")))),
+                open(&browsers, "root", 0, None),
+            ];
+            let ended = browsers.close_of_provider(subject, session);
+            let gone = kept.map(|id| browsers.touch(&id, at(1)).is_none());
+            assert_eq!(gone, expect, "{subject:?} {session:?}");
+            assert_eq!(ended.len(), gone.iter().filter(|gone| **gone).count());
+        };
+        check(Some("s-ann"), None, [true, true, false, false]);
+        check(Some("s-ann"), Some("1"), [true, true, false, false]);
+        check(Some("s-ann"), Some("9"), [false, true, false, false]);
+        check(None, Some("2"), [false, false, true, false]);
+        check(Some("s-bob"), Some("1"), [false; 4]);
+        check(None, None, [false; 4]);
+    }
+}

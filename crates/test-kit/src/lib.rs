@@ -9,6 +9,7 @@ pub mod command;
 pub mod curl;
 pub mod http;
 pub mod image;
+pub mod npm;
 pub mod oidc_provider;
 pub mod process;
 pub mod random;
