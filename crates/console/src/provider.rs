@@ -248,3 +248,79 @@ impl Console {
 fn no_provider(visit: &Visit<'_>) -> Reply {
     Reply::failure(visit, StatusCode::NOT_FOUND, "This registry has no identity provider.")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+
+    fn provider() -> (Provider, Arc<AtomicU64>) {
+        let seconds = Arc::new(AtomicU64::new(1_800_000_000));
+        let now = Arc::clone(&seconds);
+        let clock: oidc::Clock =
+            Arc::new(move || UNIX_EPOCH + Duration::from_secs(now.load(Ordering::SeqCst)));
+        let settings = oidc::ClientSettings {
+            issuer: "https://id.example".into(),
+            ca: None,
+            client_id: "wharf".into(),
+            client_secret: "secret".to_owned().into(),
+            redirect_uri: "https://r.example/registry/login/oidc/callback".into(),
+            scopes: Vec::new(),
+            groups_claim: "groups".into(),
+            name_claim: "name".into(),
+            email_claim: "email".into(),
+        };
+        let client = Client::new(settings, Arc::clone(&clock)).unwrap();
+        let settings = ProviderSettings {
+            issuer: "https://id.example".into(),
+            name: "Example".into(),
+            public_url: "https://r.example/registry".into(),
+        };
+        (Provider::new(client, settings, clock), seconds)
+    }
+
+    fn pending(state: &str) -> Pending {
+        let secret = |text: &str| oidc::Secret::from(text.to_owned());
+        Pending { state: secret(state), nonce: secret("nonce"), verifier: secret("verifier") }
+    }
+
+    #[test]
+    fn a_sign_in_is_ended_once_in_time_and_by_the_browser_that_began_it() {
+        let (provider, seconds) = provider();
+        assert_eq!(provider.origin(), "https://r.example");
+        let (mine, other) = (SessionId::generate().unwrap(), SessionId::generate().unwrap());
+        let take = |browser: Option<&SessionId>, state: Option<&str>| provider.take(browser, state).is_some();
+        provider.wait(&mine, pending("one"), None);
+        assert!(!take(Some(&other), Some("one")) && !take(None, Some("one")) && !take(Some(&mine), None));
+        assert!(!take(Some(&mine), Some("two")));
+        assert!(take(Some(&mine), Some("one")));
+        assert!(!take(Some(&mine), Some("one")), "once");
+        provider.wait(&mine, pending("two"), None);
+        seconds.fetch_add(600, Ordering::SeqCst);
+        assert!(!take(Some(&mine), Some("two")), "too late");
+        provider.wait(&mine, pending("first"), None);
+        seconds.fetch_add(1, Ordering::SeqCst);
+        for state in 1..PENDING_MAX {
+            let (browser, since) = (other.hash(), (provider.clock)());
+            let waiting = Waiting { pending: pending("x"), browser, next: None, since };
+            provider.waiting.lock().unwrap().insert(state.to_string(), waiting);
+        }
+        provider.wait(&mine, pending("last"), None);
+        assert!(!take(Some(&mine), Some("first")) && take(Some(&mine), Some("last")), "the first had to go");
+    }
+
+    #[test]
+    fn a_logout_token_counts_once() {
+        let (provider, seconds) = provider();
+        let end = (provider.clock)() + Duration::from_secs(120);
+        assert!(provider.is_new("a", end) && !provider.is_new("a", end) && provider.is_new("b", end));
+        seconds.fetch_add(130, Ordering::SeqCst);
+        assert!(!provider.is_new("a", end), "a clock may be behind");
+        seconds.fetch_add(60, Ordering::SeqCst);
+        assert!(provider.is_new("c", end + Duration::from_secs(120)));
+        assert_eq!(provider.used.lock().unwrap().len(), 1, "what has ended is forgotten");
+    }
+}

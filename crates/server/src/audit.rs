@@ -88,7 +88,7 @@ impl Auditor {
     fn append(&self, record: &NewRecord<'_>) -> bool {
         let Err(error) = self.journal.append(record) else { return true };
         let lost = self.lost.fetch_add(1, Ordering::Relaxed);
-        if lost % TELL_EVERY == 0 {
+        if lost.is_multiple_of(TELL_EVERY) {
             tracing::error!(%error, lost = lost + 1, "the audit journal could not be written");
         }
         false
@@ -105,10 +105,10 @@ impl Auditor {
         let mut turn = 0_u32;
         loop {
             let ended = tokio::time::timeout(FLUSH_EVERY, stop.wait_for(|stop| *stop)).await.is_ok();
-            if ended || turn % EVENTS_EVERY == 0 {
-                if let Err(error) = self.take_events(&*meta, &mut after).await {
-                    tracing::error!(%error, "events could not be taken into the audit journal");
-                }
+            if (ended || turn.is_multiple_of(EVENTS_EVERY))
+                && let Err(error) = self.take_events(&*meta, &mut after).await
+            {
+                tracing::error!(%error, "events could not be taken into the audit journal");
             }
             turn = turn.wrapping_add(1);
             let journal = Arc::clone(&self.journal);

@@ -161,14 +161,14 @@ fn other_pages_cannot_send_our_forms() {
 #[test]
 fn a_session_ends_by_resting_and_with_the_password() {
     let world =
-        World::start(World::builder().config("[auth]\nbrowser_idle = \"2s\"\nbrowser_max = \"1h\"\n"));
+        World::start(World::builder().config("[auth]\nbrowser_idle = \"4s\"\nbrowser_max = \"1h\"\n"));
     let mut browser = Chromium::start();
     world.sign_in(&mut browser, "admin", &world.password);
     assert_eq!(browser.text("h1"), "Your account");
     let id = id_of(&mut browser);
     let client = world.server.client();
     // Each look keeps the session alive, so there is one, after more than the time that it may rest.
-    std::thread::sleep(std::time::Duration::from_millis(2_100));
+    std::thread::sleep(std::time::Duration::from_millis(4_100));
     let late = client.request("GET", "/account").header("Cookie", format!("{SESSION}={id}")).send();
     assert_eq!(late.status, 303);
     browser.go(&world.url("/account"));
