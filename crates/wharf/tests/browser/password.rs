@@ -60,7 +60,7 @@ fn somebody_signs_in_makes_a_token_and_signs_out() {
     let made = browser.click("text=Make the token");
     assert_eq!(made.status, 200);
     browser.picture("account");
-    let (token, line) = (browser.value("#secret"), browser.value("#login-line"));
+    let (token, line) = (browser.text("#secret"), browser.text("#login-line"));
     assert_eq!(line, format!("docker login --username admin {}", world.server.authority()));
     assert_eq!(browser.text(".tokens .label"), SCRIPT);
     assert_eq!(browser.count("img") + browser.count("script"), 0);

@@ -72,7 +72,7 @@ fn somebody_signs_in_elsewhere_and_has_the_roles_of_their_groups() {
     browser.select("#use", "push");
     browser.fill("#project", "team");
     browser.click("text=Make the token");
-    let token = browser.value("#secret");
+    let token = browser.text("#secret");
     let client = world.server.client();
     let upload = |name: &str, secret: &str| {
         let request = client.request("POST", &format!("/v2/{name}/blobs/uploads/"));
