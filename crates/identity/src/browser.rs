@@ -333,10 +333,10 @@ mod tests {
     fn a_session_ends_when_it_rests_and_when_it_is_old() {
         let browsers = Browsers::new(LIMITS);
         let (rests, works) = (open(&browsers, "ann", 0, None), open(&browsers, "ann", 0, None));
-        for now in (30..600).step_by(30) {
-            assert_eq!(browsers.touch(&rests, at(now)).is_some(), now == 30, "{now}");
-            assert!(browsers.touch(&works, at(now)).is_some(), "{now}");
-            if now == 30 {
+        for time in (30..600).step_by(30) {
+            assert_eq!(browsers.touch(&rests, at(time)).is_some(), time == 30, "{time}");
+            assert!(browsers.touch(&works, at(time)).is_some(), "{time}");
+            if time == 30 {
                 assert!(browsers.touch(&rests, at(90)).is_none());
             }
         }
