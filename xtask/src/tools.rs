@@ -53,6 +53,7 @@ const PACKAGED: &[Packaged] = &[
     packaged("nginx", "nginx-light", Purpose::Test),
     packaged("node", "nodejs", Purpose::Test),
     packaged("npm", "npm", Purpose::Test),
+    packaged("chromium", "chromium", Purpose::Test),
     packaged("fusermount3", "fuse3", Purpose::Test),
     packaged("slapd", "slapd", Purpose::Test),
     packaged("ldapmodify", "ldap-utils", Purpose::Test),

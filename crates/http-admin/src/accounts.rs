@@ -1,36 +1,20 @@
 //! Users, groups, roles, and what is one's own.
 
-use identity::model::{
-    Group, NewToken, NewUser, PasswordChange, Permission, Role, SecondFactor, UserPatch, Whoami,
-};
+use identity::model::{Group, NewToken, NewUser, PasswordChange, Role, SecondFactor, UserPatch, Whoami};
 use identity::{GroupName, UserName};
 use serde::Deserialize;
 use serde_json::json;
-
-use access::ActionSet;
 
 use crate::call::Call;
 use crate::problem::Problem;
 use crate::reply::Reply;
 
 pub(crate) async fn whoami(call: &Call) -> Result<Reply, Problem> {
-    let rights = call.subject.rights();
-    let everywhere = (!rights.system.is_empty()).then_some((None, rights.system));
-    let mut places: Vec<(Option<_>, ActionSet)> =
-        rights.projects.iter().map(|(name, actions)| (Some(name.clone()), *actions)).collect();
-    places.sort_by(|(one, _), (other, _)| one.cmp(other));
-    let permissions = everywhere.into_iter().chain(places);
-    let permissions = permissions.map(|(project, actions)| Permission { project, actions: actions.into() });
     let second_factor = match &call.edge.identity {
         Some(identity) => identity.directory().second_factor(&call.subject).await?,
         None => SecondFactor::default(),
     };
-    Reply::json(&Whoami {
-        name: call.subject.actor().to_string(),
-        via: call.subject.via(),
-        permissions: permissions.collect(),
-        second_factor,
-    })
+    Reply::json(&Whoami::of(&call.subject, second_factor))
 }
 
 /// Somebody's own password: for who must change it before they can sign in, too.

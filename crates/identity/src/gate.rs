@@ -19,6 +19,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::attempts::{Attempts, network};
 use crate::authorization::Authorization;
+use crate::browser::Browsers;
 use crate::directory::Directory;
 use crate::external::External;
 use crate::keys::Keys;
@@ -51,6 +52,7 @@ pub struct Identity {
     remembered: Cache<[u8; 32], Arc<Remembered>>,
     pub(crate) keys: Keys,
     pub(crate) external: External,
+    pub(crate) browsers: Browsers,
     anonymous: Arc<Subject>,
     local: Arc<Subject>,
 }
@@ -87,6 +89,7 @@ impl Identity {
     pub async fn open(directory: Arc<Directory>) -> Result<Self, IdentityError> {
         let keys = Keys::open(&directory).await?;
         Ok(Self {
+            browsers: Browsers::new(directory.limits.browser),
             attempts: Attempts::new(),
             codes: tokio::sync::Mutex::default(),
             sessions: Sessions::new(directory.limits.session_idle),
@@ -204,7 +207,7 @@ impl Identity {
         }
     }
 
-    /// A password, with a code where there is a second factor.
+    /// A password, with a code where there is a second factor: of a client, or of a person on a page.
     pub(crate) async fn prove_password(
         &self,
         name: &str,

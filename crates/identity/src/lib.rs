@@ -5,6 +5,7 @@
 
 mod attempts;
 mod authorization;
+mod browser;
 mod common_passwords;
 mod crypto;
 mod directory;
@@ -29,8 +30,9 @@ mod token_secret;
 mod token_service;
 mod totp;
 
+pub use browser::{BrowserLimits, Ended, Opened, SessionId};
 pub use crypto::CryptoError;
-pub use directory::{Directory, FirstStart, Limits, PAGE, Page, SecondFactorFor};
+pub use directory::{Directory, FirstStart, Limits, PAGE, Page, ProviderAccount, SecondFactorFor};
 pub use error::IdentityError;
 pub use external::{External, LdapConfig, LdapSettings, WorkloadRule};
 pub use gate::Identity;
@@ -38,5 +40,6 @@ pub use names::{GroupName, NameError, RobotName, UserName};
 pub use password::{PASSWORD_BYTES_MAX, PasswordHash, PasswordPolicy, WeakPassword};
 pub use second_factor::Caller;
 pub use secret::{Secret, SecretHash};
+pub use time::date;
 pub use token_secret::{TokenKind, TokenSecret};
 pub use token_service::{Claimant, Issued, TokenRequest};

@@ -62,6 +62,25 @@ pub(crate) struct UserRecord {
     /// Groups that the user's directory says they are in.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) external_groups: Vec<String>,
+    /// Whom the user's OpenID provider means by them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) subject: Option<ProviderSubject>,
+}
+
+/// Somebody, in the words of an OpenID provider that never change, whatever name they are called by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProviderSubject {
+    /// The provider.
+    pub issuer: String,
+    /// Whom it means (`sub`).
+    pub subject: String,
+}
+
+impl ProviderSubject {
+    /// Both in one; no address has a line break.
+    pub(crate) fn key(&self) -> String {
+        format!("{}\n{}", self.issuer, self.subject)
+    }
 }
 
 /// A user.
@@ -554,4 +573,24 @@ pub struct Whoami {
     pub permissions: Vec<Permission>,
     /// How it stands with their second factor.
     pub second_factor: SecondFactor,
+}
+
+impl Whoami {
+    /// What is to be told of somebody.
+    pub fn of(subject: &access::Subject, second_factor: SecondFactor) -> Self {
+        let rights = subject.rights();
+        let everywhere = (!rights.system.is_empty()).then_some((None, rights.system));
+        let mut places: Vec<(Option<ProjectName>, ActionSet)> =
+            rights.projects.iter().map(|(name, actions)| (Some(name.clone()), *actions)).collect();
+        places.sort_by(|(one, _), (other, _)| one.cmp(other));
+        let permissions = everywhere.into_iter().chain(places);
+        let permissions =
+            permissions.map(|(project, actions)| Permission { project, actions: actions.into() });
+        Self {
+            name: subject.actor().to_string(),
+            via: subject.via(),
+            permissions: permissions.collect(),
+            second_factor,
+        }
+    }
 }

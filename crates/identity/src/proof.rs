@@ -9,7 +9,7 @@ use oci::RepoName;
 
 use crate::external::BELIEVED_FOR;
 use crate::gate::seconds;
-use crate::model::{RobotRecord, Source, TokenRecord, UserRecord, rights};
+use crate::model::{ProviderSubject, RobotRecord, Source, TokenRecord, UserRecord, rights};
 use crate::names::{RobotName, UserName};
 use crate::password::PasswordHash;
 use crate::secret::SecretHash;
@@ -34,6 +34,8 @@ pub(crate) enum Credential {
     Ldap { user: UserName, since: Timestamp },
     /// The token of a CI job or a pod, which ends at that moment.
     Workload { rule: String, subject: String, until: Timestamp },
+    /// That an OpenID provider said who it is.
+    Provider { user: UserName, hash: String },
 }
 
 /// What showed who somebody is.
@@ -105,7 +107,11 @@ impl Credential {
     const fn is_by_hand(&self) -> bool {
         match self {
             Self::Password { .. } | Self::Ldap { .. } => true,
-            Self::Nothing | Self::Token { .. } | Self::Robot { .. } | Self::Workload { .. } => false,
+            Self::Nothing
+            | Self::Token { .. }
+            | Self::Robot { .. }
+            | Self::Workload { .. }
+            | Self::Provider { .. } => false,
         }
     }
 
@@ -113,8 +119,16 @@ impl Credential {
     pub(crate) fn user(&self) -> Option<UserName> {
         match self {
             Self::Password { user, .. } | Self::Ldap { user, .. } => Some(user.clone()),
-            Self::Nothing | Self::Token { .. } | Self::Robot { .. } | Self::Workload { .. } => None,
+            Self::Nothing
+            | Self::Token { .. }
+            | Self::Robot { .. }
+            | Self::Workload { .. }
+            | Self::Provider { .. } => None,
         }
+    }
+
+    pub(crate) fn provider(user: &UserName, subject: &ProviderSubject) -> Self {
+        Self::Provider { user: user.clone(), hash: fingerprint_of_subject(subject) }
     }
 
     /// What an access token says of it: a name, a way, and what tells this secret from the one that replaces it.
@@ -126,6 +140,7 @@ impl Credential {
             Self::Robot { name, hash } => (name.to_string(), format!("robot:{hash}")),
             Self::Ldap { user, since } => (user.to_string(), format!("ldap:{}", since.micros())),
             Self::Workload { rule, subject, .. } => (subject.clone(), format!("workload:{rule}")),
+            Self::Provider { user, hash } => (user.to_string(), format!("oidc:{hash}")),
         }
     }
 
@@ -153,6 +168,7 @@ impl Credential {
             "workload" => {
                 Some(Self::Workload { rule: hash, subject: uid.clone(), until: seconds(claims.exp) })
             }
+            "oidc" => Some(Self::Provider { user: uid.parse().ok()?, hash }),
             _ => None,
         }
     }
@@ -165,6 +181,10 @@ pub(crate) fn fingerprint(hash: &SecretHash) -> String {
 
 fn fingerprint_of_password(hash: &PasswordHash) -> String {
     fingerprint(&SecretHash::of(&crate::Secret::new(hash.as_str())))
+}
+
+fn fingerprint_of_subject(subject: &ProviderSubject) -> String {
+    fingerprint(&SecretHash::of(&crate::Secret::new(subject.key())))
 }
 
 /// Somebody, and until when that can be believed.
@@ -199,6 +219,7 @@ impl Identity {
                 let end = matches!(proof.by, By::Itself).then(|| since.plus(BELIEVED_FOR));
                 (directory.by_ldap(user).await?, end)
             }
+            Credential::Provider { user, hash } => (directory.by_provider(user, hash).await?, None),
             Credential::Workload { rule, subject, until } => {
                 ((self.by_workload(rule, subject)?, Standing::Without), Some(*until))
             }
@@ -283,6 +304,15 @@ impl Directory {
         self.user_subject(name, &record, "ldap").await
     }
 
+    async fn by_provider(&self, name: &UserName, hash: &str) -> Result<(Subject, Standing), Unauthenticated> {
+        let record = self.live_user(name).await?;
+        let same = record.subject.as_ref().is_some_and(|subject| fingerprint_of_subject(subject) == hash);
+        if record.source != Source::Oidc || !same {
+            return Err(Unauthenticated::Wrong);
+        }
+        self.user_subject(name, &record, "oidc").await
+    }
+
     /// A user who is not kept out.
     async fn live_user(&self, name: &UserName) -> Result<UserRecord, Unauthenticated> {
         let found = self.find::<UserRecord>(EntryKind::User, name.as_str()).await.map_err(unavailable)?;
@@ -298,7 +328,8 @@ impl Directory {
         let bindings = self.bindings_of_user(name, record).await.map_err(unavailable)?;
         let standing = match self.factor(name).await.map_err(unavailable)? {
             Some((_, factor)) => Standing::Has(factor.fingerprint()),
-            None if self.requires_factor(&bindings) => Standing::Due,
+            // Whom an OpenID provider lets in has shown there what is to be shown.
+            None if record.source != Source::Oidc && self.requires_factor(&bindings) => Standing::Due,
             None => Standing::Without,
         };
         let rights = Arc::new(self.rights_of(&bindings));

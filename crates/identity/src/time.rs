@@ -11,6 +11,11 @@ pub(crate) fn text(time: Timestamp) -> String {
         .unwrap_or_default()
 }
 
+/// The day of a moment, as `2027-01-31`, in UTC.
+pub fn date(time: Timestamp) -> String {
+    text(time).chars().take(10).collect()
+}
+
 fn parse(text: &str) -> Option<Timestamp> {
     let time = DateTime::parse_from_rfc3339(text).ok()?;
     Some(Timestamp::from_micros(time.timestamp_micros()))

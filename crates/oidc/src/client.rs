@@ -1,6 +1,7 @@
 //! Signing in at a provider: the code flow with PKCE (OpenID Connect Core 1.0, RFC 7636, RFC 9207), and logging out.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use aws_lc_rs::digest::{self, SHA256, SHA384, SHA512};
 use base64::Engine;
@@ -92,7 +93,14 @@ pub struct LoggedOut {
     pub subject: Option<String>,
     /// This one session (`sid`).
     pub session: Option<String>,
+    /// The token's id (`jti`): to be remembered until it ends, so that it counts once.
+    pub id: String,
+    /// When the token ends.
+    pub expires: SystemTime,
 }
+
+/// The longest id of a logout token.
+const ID_MAX: usize = 255;
 
 #[derive(Deserialize)]
 struct Tokens {
@@ -190,7 +198,14 @@ impl Client {
             return wrong("nonce", "must not be in a logout token");
         }
         let text = |claim| claims.text(claim).map(str::to_owned);
-        let out = LoggedOut { subject: text("sub"), session: text("sid") };
+        let Some(id) = text("jti").filter(|id| !id.is_empty() && id.len() <= ID_MAX) else {
+            return wrong(
+                "jti",
+                "is missing or too long: nobody could tell whether the token was used before",
+            );
+        };
+        let expires = claims.expires().ok_or(OidcError::Claim { claim: "exp", problem: "is missing" })?;
+        let out = LoggedOut { subject: text("sub"), session: text("sid"), id, expires };
         if out.subject.is_none() && out.session.is_none() {
             return wrong("sub", "is missing, and `sid` too: nobody knows whose session has ended");
         }

@@ -14,6 +14,8 @@ pub struct SignedIn {
     pub subject: String,
     /// The name to be called by; who bears it may change.
     pub name: Option<String>,
+    /// The name that people call them by (`name`).
+    pub display_name: Option<String>,
     /// The address, unless the provider says that it is not verified.
     pub email: Option<String>,
     /// The groups; none where the provider tells none.
@@ -44,6 +46,7 @@ impl SignedIn {
         Ok(Self {
             subject: claims.subject()?.to_owned(),
             name: text(&settings.name_claim),
+            display_name: text("name"),
             email: text(&settings.email_claim).filter(|_| !is_unverified),
             groups: groups.into_iter().map(str::to_owned).collect(),
             session: claims.text("sid").map(str::to_owned),

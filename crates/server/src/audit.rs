@@ -419,6 +419,19 @@ impl http_admin::Observe for Observers {
     }
 }
 
+impl ::console::Observe for Observers {
+    fn observe(&self, observation: &::console::Observation<'_>) {
+        let Some(auditor) = &self.auditor else { return };
+        let (action, outcome, status) = match observation.event {
+            ::console::Event::SignedIn => ("sign-in", Outcome::Success, StatusCode::OK),
+            ::console::Event::Refused => ("sign-in", Outcome::Denied, StatusCode::FORBIDDEN),
+            ::console::Event::SignedOut => ("sign-out", Outcome::Success, StatusCode::OK),
+        };
+        let asked = Asked::of(observation.subject, observation.claimed, observation.context, status);
+        auditor.append(&NewRecord { detail: observation.detail, ..asked.record(action, outcome) });
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

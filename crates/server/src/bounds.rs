@@ -36,6 +36,8 @@ pub(crate) const BOUNDS: &[Bound] = &[
     bound("auth.robots_per_project", "1", "10000"),
     bound("auth.session_hours", "1", "168"),
     bound("auth.session_idle_minutes", "1", "1440"),
+    bound("auth.browser_idle", "1s", "1d"),
+    bound("auth.browser_max", "1s", "30d"),
     bound("auth.ldap.recheck", "1s", "1h"),
     bound("audit.keep", "1d", "3650d"),
     bound("audit.keep_bytes", "134217728", "1099511627776"),
@@ -168,8 +170,15 @@ mod tests {
         for (key, value) in defaults() {
             match value {
                 Value::Table(section) => {
-                    for name in section.keys() {
-                        assert!(text.contains(&format!("| `{key}.{name}` |")), "{key}.{name}");
+                    for (name, value) in section {
+                        // The keys of `auth.ldap` have a page of their own.
+                        let section = value.as_table().filter(|_| name != "ldap");
+                        let keys = section.into_iter().flat_map(Table::keys);
+                        let keys: Vec<String> = keys.map(|inner| format!("{key}.{name}.{inner}")).collect();
+                        let keys = if keys.is_empty() { vec![format!("{key}.{name}")] } else { keys };
+                        for key in keys {
+                            assert!(text.contains(&format!("| `{key}` |")), "{key}");
+                        }
                     }
                 }
                 _ => assert!(text.contains(&format!("| `{key}` |")), "{key}"),

@@ -13,6 +13,7 @@ use toml::{Table, Value};
 
 use crate::audit::AuditConfig;
 use crate::bounds;
+use crate::console::OidcConfig;
 use crate::external::{LdapSection, WorkloadSection};
 use crate::fair::FairConfig;
 use crate::memory;
@@ -82,6 +83,12 @@ pub struct AuthConfig {
     pub session_hours: u64,
     /// How long a session may rest before it ends, in minutes.
     pub session_idle_minutes: u64,
+    /// How long a browser stays signed in without a request.
+    pub browser_idle: Span,
+    /// How long a browser stays signed in at all.
+    pub browser_max: Span,
+    /// Signing in at an OpenID provider.
+    pub oidc: OidcConfig,
     /// People whom an LDAP directory knows.
     pub ldap: LdapSection,
     /// CI jobs and pods, by the tokens of their platforms.
@@ -240,6 +247,9 @@ impl Default for AuthConfig {
             require_second_factor: Vec::new(),
             session_hours: limits.session_life.as_secs() / 3_600,
             session_idle_minutes: limits.session_idle.as_secs() / 60,
+            browser_idle: limits.browser.idle.into(),
+            browser_max: limits.browser.longest.into(),
+            oidc: OidcConfig::default(),
             ldap: LdapSection::default(),
             workload: Vec::new(),
         }
@@ -408,6 +418,7 @@ impl Config {
                 "authentication cannot be on where everyone is let in: take --allow-unauthenticated-network away"
             );
         }
+        self.auth.oidc.check()?;
         if self.tls.certificate.as_os_str().is_empty() != self.tls.key.as_os_str().is_empty() {
             bail!("TLS needs both `tls.certificate` and `tls.key`");
         }

@@ -4,6 +4,7 @@ mod admin;
 mod audit;
 mod bounds;
 mod config;
+mod console;
 mod external;
 mod fair;
 mod log;

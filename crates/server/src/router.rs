@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ::console::Console;
 use futures_util::future::{BoxFuture, FutureExt};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
@@ -26,6 +27,7 @@ pub(crate) struct Public {
 pub(crate) struct Accounts {
     pub(crate) admin: Arc<dyn Handler>,
     pub(crate) token: Arc<dyn Handler>,
+    pub(crate) console: Arc<dyn Handler>,
 }
 
 /// The socket in the data folder: administration, and all that is public.
@@ -60,6 +62,9 @@ impl Handler for Public {
             }
             if TokenEdge::answers(path) {
                 return Arc::clone(&accounts.token).call(conn, request);
+            }
+            if Console::answers(path, request.headers()) {
+                return Arc::clone(&accounts.console).call(conn, request);
             }
         }
         let operation = Arc::clone(&self.operation);

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use crate::audit::{self, Auditor, Observers};
 use crate::config::Config;
+use crate::console;
 use crate::log;
 use crate::maintenance;
 use crate::memory;
@@ -106,7 +107,9 @@ async fn listeners(
         Some(identity) => {
             let token =
                 Arc::new(TokenEdge::new(Arc::clone(identity), proxies(config)?, Arc::clone(observers) as _));
-            Some(Accounts { admin: Arc::clone(&admin), token })
+            let pages =
+                console::open(config, Arc::clone(identity), proxies(config)?, Arc::clone(observers) as _)?;
+            Some(Accounts { admin: Arc::clone(&admin), token, console: Arc::new(pages) })
         }
         None => None,
     };

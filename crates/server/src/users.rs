@@ -75,6 +75,7 @@ fn limits(auth: &AuthConfig) -> identity::Limits {
         second_factor: SecondFactorFor::from_names(&auth.require_second_factor),
         session_life: Duration::from_hours(auth.session_hours),
         session_idle: Duration::from_mins(auth.session_idle_minutes),
+        browser: identity::BrowserLimits { idle: auth.browser_idle.into(), longest: auth.browser_max.into() },
     }
 }
 

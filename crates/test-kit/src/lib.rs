@@ -11,6 +11,7 @@ pub mod house;
 pub mod http;
 pub mod image;
 pub mod issuer;
+pub mod npm;
 pub mod oidc_provider;
 pub mod process;
 pub mod random;

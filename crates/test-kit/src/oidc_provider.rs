@@ -1,7 +1,6 @@
 //! A real OpenID provider (npm `oidc-provider` on Node), and a way through its forms without a browser.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::Path;
 use std::process::Command;
 
@@ -9,7 +8,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::http::{Client, Response};
-use crate::{Cmd, Daemon, free_port, temp_dir, tools};
+use crate::{Daemon, free_port, npm, temp_dir, tools};
 
 /// The version that is installed.
 const VERSION: &str = "9.13.3";
@@ -35,7 +34,7 @@ impl OidcProvider {
     /// `client` is added to what the provider knows of its client: `redirect_uris`, `post_logout_redirect_uris` and the
     /// like. `accounts` are the claims of everybody who can log in, by their login; the login is their `sub`.
     pub fn start(cache: &Path, client: Value, accounts: Value) -> Self {
-        let home = install(cache);
+        let home = npm::install(cache, "oidc-provider", VERSION, "provider.mjs", PROGRAM);
         let (dir, port) = (temp_dir(), free_port());
         let issuer = format!("http://127.0.0.1:{port}");
         let mut all = json!({ "client_id": CLIENT_ID, "client_secret": CLIENT_SECRET });
@@ -58,27 +57,6 @@ impl OidcProvider {
     pub fn browser(&self) -> Browser {
         Browser { client: Client::new(&self.issuer), issuer: self.issuer.clone(), cookies: BTreeMap::new() }
     }
-}
-
-/// Where it is installed: a folder for this version and this program, which is whole once it has its name.
-fn install(cache: &Path) -> std::path::PathBuf {
-    let name = format!("oidc-provider-{VERSION}-{}", &crate::sha256(PROGRAM.as_bytes())[7..15]);
-    let home = cache.join(&name);
-    // Tests run side by side: one installs, the others wait.
-    let lock = File::create(cache.join("oidc-provider.lock")).expect("the cache folder can be written");
-    lock.lock().expect("a file can be locked");
-    if home.exists() {
-        return home;
-    }
-    let new = tempfile::tempdir_in(cache).expect("the cache folder can be written");
-    std::fs::write(new.path().join("provider.mjs"), PROGRAM).expect("the cache folder can be written");
-    Cmd::new("npm")
-        .args(["install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"])
-        .arg(new.path())
-        .arg(format!("oidc-provider@{VERSION}"))
-        .run();
-    std::fs::rename(new.keep(), &home).expect("a folder can be renamed beside itself");
-    home
 }
 
 /// Follows redirects and fills in forms as a person does, with the cookies of one browser.

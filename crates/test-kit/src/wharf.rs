@@ -20,9 +20,15 @@ pub struct Builder {
     env: Vec<(String, String)>,
     scheme: &'static str,
     dir: TempDir,
+    port: u16,
 }
 
 impl Builder {
+    /// Listens on this port: for who must name the server before it runs.
+    pub fn port(self, port: u16) -> Self {
+        Builder { port, ..self }
+    }
+
     /// Adds an argument to `wharf serve`.
     pub fn arg(mut self, arg: impl Into<String>) -> Self {
         self.args.push(arg.into());
@@ -51,8 +57,8 @@ impl Builder {
 
     /// Starts the server and waits until it answers.
     pub fn start(self) -> WharfServer {
-        let Builder { exe, args, env, scheme, dir } = self;
-        let mut server = WharfServer { exe, args, env, scheme, dir, port: 0, daemon: None };
+        let Builder { exe, args, env, scheme, dir, port } = self;
+        let mut server = WharfServer { exe, args, env, scheme, dir, port, daemon: None };
         server.restart();
         server
     }
@@ -74,7 +80,7 @@ impl WharfServer {
     /// `$WHARF_BIN` takes its place where an installed or optimised binary is to be tested.
     pub fn builder(exe: &str) -> Builder {
         let exe = std::env::var_os("WHARF_BIN").map_or_else(|| PathBuf::from(exe), PathBuf::from);
-        Builder { exe, args: Vec::new(), env: Vec::new(), scheme: "http", dir: temp_dir() }
+        Builder { exe, args: Vec::new(), env: Vec::new(), scheme: "http", dir: temp_dir(), port: 0 }
     }
 
     /// Starts a server with nothing but defaults.

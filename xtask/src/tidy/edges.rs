@@ -34,6 +34,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("http-kit", &["access", "oci"]),
     ("http-oci", &["http-kit", "registry", "access", "blob", "transfer", "oci"]),
     ("http-admin", &["http-kit", "identity", "registry", "access", "audit", "meta", "transfer", "oci"]),
+    ("console", &["http-kit", "identity", "access", "oci", "oidc"]),
     // The ends. The command line never opens the database.
     (
         "server",
@@ -43,6 +44,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "blob",
             "blob-fs",
             "client",
+            "console",
             "http-admin",
             "http-kit",
             "http-oci",
@@ -52,6 +54,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "meta",
             "meta-sql",
             "oci",
+            "oidc",
             "registry",
             "transfer",
         ],
@@ -69,7 +72,11 @@ const MAY_NAME: &[(&str, &[&str])] = &[
 /// Outside crates that only some of ours may name, and why.
 const KEPT: &[(&str, &[&str], &str)] = &[
     ("axum", &[], "routes are parsed by our own pure functions"),
-    ("http", &["http-kit", "http-oci", "http-admin", "server", "client"], "the core knows no protocol"),
+    (
+        "http",
+        &["http-kit", "http-oci", "http-admin", "console", "server", "client"],
+        "the core knows no protocol",
+    ),
     ("hyper", &["http-kit", "server"], "HTTP is served in one place"),
     ("rusqlite", &["meta-sql"], "SQL has one home"),
     (

@@ -36,6 +36,7 @@ impl Directory {
             password: Some(self.hash_new(&name, &password).await?),
             must_change_password: false,
             external_groups: Vec::new(),
+            subject: None,
         };
         let principal = format!("user:{name}");
         let role = BindingRecord { principal: principal.clone(), project: None, role: "system-admin".into() };

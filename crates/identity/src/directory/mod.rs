@@ -10,6 +10,7 @@ mod factors;
 mod groups;
 mod members;
 mod projects;
+mod provider;
 mod rights;
 mod robots;
 mod roles;
@@ -32,6 +33,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::IdentityError;
+use crate::browser::BrowserLimits;
 use crate::hasher::Hasher;
 use crate::model::{GroupRecord, ProjectRecord, RoleRecord};
 use crate::names::GroupName;
@@ -42,6 +44,7 @@ pub use bootstrap::FirstStart;
 pub(crate) use elsewhere::Heard;
 pub use factors::SecondFactorFor;
 pub(crate) use factors::signed_in_by_hand;
+pub use provider::ProviderAccount;
 pub(crate) use tokens::oneself;
 
 /// The most entries on a page of a list.
@@ -69,6 +72,8 @@ pub struct Limits {
     pub session_life: Duration,
     /// How long a session may rest before it ends.
     pub session_idle: Duration,
+    /// How long a browser stays signed in.
+    pub browser: BrowserLimits,
 }
 
 impl Default for Limits {
@@ -82,6 +87,7 @@ impl Default for Limits {
             second_factor: SecondFactorFor::default(),
             session_life: Duration::from_hours(12),
             session_idle: Duration::from_mins(30),
+            browser: BrowserLimits::default(),
         }
     }
 }

@@ -26,6 +26,16 @@ impl Directory {
         self.tokens(user).await
     }
 
+    /// The longest life of a token, in days; none for no end.
+    pub fn token_days(&self) -> Option<u64> {
+        self.limits.token_days
+    }
+
+    /// The moment so many days from now on.
+    pub fn in_days(&self, days: u64) -> Timestamp {
+        self.now().plus(Duration::from_secs(days.saturating_mul(DAY)))
+    }
+
     async fn tokens(&self, user: &UserName) -> Result<Vec<Token>, IdentityError> {
         let mut tokens = Vec::new();
         for (entry, record) in
@@ -46,8 +56,8 @@ impl Directory {
     ) -> Result<Shown<Token>, IdentityError> {
         let user = without_bounds(subject)?;
         // A token that could make another one would outlive itself.
-        if !matches!(subject.via(), "password" | "ldap") {
-            let message = "a token is made by who signed in with a password: sign in with yours";
+        if !matches!(subject.via(), "password" | "ldap" | "oidc") {
+            let message = "a token is made by who signed in as a person, and not by another token: sign in";
             return Err(IdentityError::Invalid(message.into()));
         }
         check_text("label", &new.label, 100)?;

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use access::{Action, Grant, Subject, Target};
 use meta::{Entry, EntryKind, Origin};
 
+use super::tokens::oneself;
 use super::{Directory, New, Page, check_text, expect, origin, parsed};
 use crate::IdentityError;
 use crate::model::{NewUser, Source, User, UserPatch, UserRecord};
@@ -23,6 +24,12 @@ impl Directory {
     pub async fn user(&self, grant: &Grant, name: &UserName) -> Result<User, IdentityError> {
         expect(grant, Action::ManageUsers, &Target::System)?;
         let (entry, record) = self.get(EntryKind::User, name.as_str()).await?;
+        shown(&entry, record)
+    }
+
+    /// What is kept of somebody, for themselves.
+    pub async fn own_user(&self, subject: &Subject) -> Result<User, IdentityError> {
+        let (entry, record) = self.get(EntryKind::User, oneself(subject)?.as_str()).await?;
         shown(&entry, record)
     }
 
@@ -46,6 +53,7 @@ impl Directory {
             must_change_password: password.is_some() && new.must_change_password,
             password,
             external_groups: Vec::new(),
+            subject: None,
         };
         self.create(grant, user(&new.name, &record)).await?;
         self.user(grant, &new.name).await

@@ -80,5 +80,5 @@ impl Directory {
 
 /// The date of a day since 1970.
 fn date(day: i64) -> String {
-    crate::time::text(Timestamp::from_micros(day.saturating_mul(86_400_000_000))).chars().take(10).collect()
+    crate::time::date(Timestamp::from_micros(day.saturating_mul(86_400_000_000)))
 }

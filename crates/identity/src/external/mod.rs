@@ -141,6 +141,7 @@ impl Identity {
             Credential::Nothing
             | Credential::Password { .. }
             | Credential::Robot { .. }
+            | Credential::Provider { .. }
             | Credential::Workload { .. } => return Ok(None),
         };
         // Nobody vouches any more for people of a directory that was taken out of the configuration.

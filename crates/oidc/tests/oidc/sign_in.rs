@@ -1,7 +1,7 @@
 //! Signing in at a provider that misbehaves: what a real one cannot be told to do.
 
 use aws_lc_rs::digest::{SHA256, SHA384, SHA512, digest};
-use oidc::{Callback, Client, ClientSettings, LoggedOut, OidcError, Pending, Secret, SignedIn};
+use oidc::{Callback, Client, ClientSettings, OidcError, Pending, Secret, SignedIn};
 use serde_json::{Value, json};
 
 use crate::common::key::encode;
@@ -236,14 +236,15 @@ async fn only_logout_tokens_end_sessions() {
     let world = World::new();
     let client = client(&world);
     let events = json!({ "http://schemas.openid.net/event/backchannel-logout": {} });
-    let logout = async |changes: Value| {
+    let logout = async |changes: Value| -> Result<_, OidcError> {
         let mut claims = json!({ "events": events, "sid": "session", "jti": "1" });
         claims.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
-        client.logout_token(&world.token(claims)).await
+        let out = client.logout_token(&world.token(claims)).await?;
+        assert_eq!(out.id, "1");
+        Ok((out.subject, out.session))
     };
-    let out = |subject: Option<&str>, session: Option<&str>| LoggedOut {
-        subject: subject.map(str::to_owned),
-        session: session.map(str::to_owned),
+    let out = |subject: Option<&str>, session: Option<&str>| {
+        (subject.map(str::to_owned), session.map(str::to_owned))
     };
     assert_eq!(logout(json!({})).await, Ok(out(Some("somebody"), Some("session"))));
     assert_eq!(logout(json!({ "sub": null })).await, Ok(out(None, Some("session"))));
@@ -255,6 +256,8 @@ async fn only_logout_tokens_end_sessions() {
         (json!({ "events": { "http://schemas.openid.net/event/other": {} } }), "does not say"),
         (json!({ "aud": "another" }), "the audience `another`"),
         (json!({ "exp": NOW - 60 }), "has expired"),
+        (json!({ "jti": null }), "whether the token was used before"),
+        (json!({ "jti": "x".repeat(256) }), "whether the token was used before"),
     ] {
         let error = logout(changes.clone()).await.unwrap_err();
         assert!(error.to_string().contains(expect), "{changes}: {error}");
