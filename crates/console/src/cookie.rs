@@ -114,8 +114,8 @@ mod tests {
         let (plain, host) = (format!("wharf_session={text}"), format!("__Host-wharf_session={text}"));
         check(&[format!("a=b; {plain}; c")], PLAIN, true);
         check(&["a=b".into(), plain.clone()], PLAIN, true);
-        check(&[host.clone()], SECURE, true);
-        check(&[plain.clone()], SECURE, false);
+        check(std::slice::from_ref(&host), SECURE, true);
+        check(std::slice::from_ref(&plain), SECURE, false);
         check(&[host], PLAIN, false);
         check(&[format!("{plain}; {plain}")], PLAIN, false);
         check(&[format!("{plain}x")], PLAIN, false);
