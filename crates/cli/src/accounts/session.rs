@@ -35,7 +35,7 @@ impl Session {
 
     /// With the credential that these settings have.
     pub(super) fn with(flags: &SessionFlags, settings: Settings) -> Result<Self> {
-        let code = flags.otp.clone().map(Secret::new);
+        let code = flags.otp.clone();
         Ok(Self { api: Api::open(&flags.host, &settings)?, host: flags.host.clone(), code })
     }
 

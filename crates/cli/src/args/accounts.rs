@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
 use clap::{ArgGroup, Subcommand, ValueEnum};
-use client::Host as RegistryHost;
+use client::{Host as RegistryHost, Secret};
 use oci::ProjectName;
 
 use super::ConnectFlags;
@@ -27,8 +27,8 @@ pub(crate) struct SessionFlags {
     #[arg(long)]
     pub json: bool,
     /// A code of your second factor. Asked for on a terminal where it is wanted.
-    #[arg(long, value_name = "CODE")]
-    pub otp: Option<String>,
+    #[arg(long, value_name = "CODE", value_parser = parse_secret)]
+    pub otp: Option<Secret>,
     #[command(flatten)]
     pub connect: ConnectFlags,
 }
@@ -496,6 +496,11 @@ pub(crate) struct Allow {
     pub project: Option<ProjectName>,
     /// The names of actions, which the registry knows.
     pub actions: Vec<String>,
+}
+
+/// Any text, which no debug output shows.
+fn parse_secret(text: &str) -> Result<Secret, std::convert::Infallible> {
+    Ok(Secret::new(text.to_owned()))
 }
 
 fn parse_allow(text: &str) -> Result<Allow, String> {

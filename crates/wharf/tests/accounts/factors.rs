@@ -99,3 +99,14 @@ fn an_administrator_helps_who_has_lost_it() {
     admin.says(&format!("user reset-two-factor HOST ann --otp {}", recovery[0]));
     assert_says(&ann.says("whoami HOST"), "ann (by password)");
 }
+
+#[test]
+fn who_must_have_one_can_set_it_up() {
+    let builder = WharfServer::builder(env!("CARGO_BIN_EXE_wharf")).arg("--auth").arg("on");
+    let server = builder.env("WHARF_AUTH_REQUIRE_SECOND_FACTOR", "all").start();
+    let admin = Person::admin(&server);
+    assert_says(&admin.refused("user list HOST"), "requires a second factor");
+    let (_, recovery) = enable(&admin);
+    let table = admin.says(&format!("user list HOST --otp {}", recovery[0]));
+    assert_says(&table, "admin");
+}
