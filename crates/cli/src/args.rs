@@ -12,8 +12,8 @@ use client::{Host as RegistryHost, ImageRef};
 use transfer::PlatformFilter;
 
 use accounts::{
-    GroupCommand, LoginFlags, MemberCommand, PasswordFlags, ProjectCommand, RobotCommand, RoleCommand,
-    SecretCommand, SessionFlags, TokenCommand, UserCommand,
+    AuditCommand, GroupCommand, LoginFlags, MemberCommand, PasswordFlags, ProjectCommand, RobotCommand,
+    RoleCommand, SecretCommand, SessionFlags, TokenCommand, TwoFactorCommand, UserCommand,
 };
 
 use crate::duration::parse_duration;
@@ -60,6 +60,9 @@ pub(crate) enum Command {
     Whoami(SessionFlags),
     /// Change your own password.
     Password(PasswordFlags),
+    /// Your second factor: a code beside the password.
+    #[command(subcommand)]
+    TwoFactor(TwoFactorCommand),
     /// The users of a registry.
     #[command(subcommand)]
     User(UserCommand),
@@ -84,6 +87,9 @@ pub(crate) enum Command {
     /// The secret of a robot in the form that Kubernetes, docker or Jenkins takes.
     #[command(subcommand)]
     Secret(SecretCommand),
+    /// The journal of who did what.
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// What only who is on the server's machine can do.
     #[command(subcommand)]
     Admin(AdminCommand),

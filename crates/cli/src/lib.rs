@@ -90,7 +90,7 @@ async fn dispatch(command: Command, host: &dyn Host) -> Result<Verdict> {
         Command::Tags(flags) => interruptible(lists::tags(flags, out)).await,
         Command::Repos(flags) => interruptible(lists::repositories(flags, out)).await,
         Command::Delete(flags) => interruptible(delete::run(flags, out)).await,
-        account => interruptible(accounts::run(account, out)).await,
+        account => return interruptible(accounts::run(account, out)).await,
     };
     done.map(|()| Verdict::Good)
 }

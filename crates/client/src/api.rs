@@ -1,17 +1,26 @@
 //! The REST API that a registry may have beside the distribution API, with the same credentials.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use reqwest::{Method, Url};
+use reqwest::{Method, Response, Url};
 use tokio::time::timeout;
+use transfer::ByteStream;
 
 use crate::auth::sensitive;
-use crate::body::read_body;
+use crate::body::{read_body, stream_body};
 use crate::settings::Clients;
-use crate::{AuthError, ClientError, Credential, Host, Keyring, PATIENCE, Settings};
+use crate::{AuthError, ClientError, Credential, Host, Keyring, Secret, Settings, headers};
 
 /// The most bytes of an answer.
 const ANSWER: usize = 8 << 20;
+
+/// How long an answer may take to begin: a journal of some gigabytes is verified before anything is said of it.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// Carries a code of the second factor; in a refusal, says that one is wanted.
+const OTP: &str = "x-wharf-otp";
 
 /// A host with such an API. A request is sent once, with the host's credential where there is one: nobody asks for it
 /// first, and not all that it does may be done twice.
@@ -29,6 +38,29 @@ pub struct ApiAnswer {
     pub status: u16,
     /// The body.
     pub body: Bytes,
+    /// Whether it is a refusal that wants a code of the second factor.
+    pub wants_code: bool,
+}
+
+/// What it answers where that may be long.
+pub enum ApiStream {
+    /// The body of a success.
+    Body(ByteStream),
+    /// Anything else.
+    Refusal(ApiAnswer),
+}
+
+/// What is asked of it.
+#[derive(Clone, Copy, Debug)]
+pub struct ApiRequest<'a> {
+    /// The method.
+    pub method: &'a str,
+    /// Begins with a slash, is encoded, and may have a query.
+    pub path: &'a str,
+    /// JSON.
+    pub body: Option<&'a Secret>,
+    /// A code of the second factor.
+    pub code: Option<&'a Secret>,
 }
 
 impl Api {
@@ -41,13 +73,22 @@ impl Api {
         Ok(Self { host: host.clone(), base, clients, keyring })
     }
 
-    /// Sends a request. `path` begins with a slash, is encoded, and may have a query; the body is JSON.
-    pub async fn call(
-        &self,
-        method: &str,
-        path: &str,
-        body: Option<String>,
-    ) -> Result<ApiAnswer, ClientError> {
+    /// Sends a request.
+    pub async fn call(&self, request: ApiRequest<'_>) -> Result<ApiAnswer, ClientError> {
+        answer(self.send(request).await?).await
+    }
+
+    /// Sends a request whose answer may be long: it comes as it arrives.
+    pub async fn stream(&self, request: ApiRequest<'_>) -> Result<ApiStream, ClientError> {
+        let response = self.send(request).await?;
+        if response.status().is_success() {
+            return Ok(ApiStream::Body(stream_body(response, 0)));
+        }
+        answer(response).await.map(ApiStream::Refusal)
+    }
+
+    async fn send(&self, request: ApiRequest<'_>) -> Result<Response, ClientError> {
+        let ApiRequest { method, path, body, code } = request;
         let setup = |reason: &str| ClientError::Setup(format!("{method} {path}: {reason}"));
         let method: Method = method.parse().map_err(|_| setup("that is no method"))?;
         let url = self.base.join(path).ok().filter(|url| url.origin() == self.base.origin());
@@ -56,15 +97,17 @@ impl Api {
         if let Some(header) = self.authorization().await? {
             request = request.header(AUTHORIZATION, header);
         }
-        if let Some(body) = body {
-            request = request.header(CONTENT_TYPE, "application/json").body(body);
+        if let Some(code) = code {
+            let value = sensitive(code.expose());
+            request = request.header(OTP, value.ok_or_else(|| setup("that is no code of a second factor"))?);
         }
-        let mut response = match timeout(PATIENCE, request.send()).await {
-            Ok(outcome) => outcome.map_err(|error| ClientError::lost(&url, error))?,
-            Err(_) => return Err(ClientError::Silent { url: url.into(), transient: false }),
-        };
-        let status = response.status().as_u16();
-        Ok(ApiAnswer { status, body: read_body(&mut response, ANSWER).await? })
+        if let Some(body) = body {
+            request = request.header(CONTENT_TYPE, "application/json").body(body.expose().to_owned());
+        }
+        match timeout(PATIENCE, request.send()).await {
+            Ok(outcome) => outcome.map_err(|error| ClientError::lost(&url, error)),
+            Err(_) => Err(ClientError::Silent { url: url.into(), transient: false }),
+        }
     }
 
     async fn authorization(&self) -> Result<Option<HeaderValue>, ClientError> {
@@ -78,4 +121,10 @@ impl Api {
         };
         Ok(text.and_then(|text| sensitive(&text)))
     }
+}
+
+async fn answer(mut response: Response) -> Result<ApiAnswer, ClientError> {
+    let status = response.status().as_u16();
+    let wants_code = headers::text(response.headers(), OTP) == Some("required");
+    Ok(ApiAnswer { status, body: read_body(&mut response, ANSWER).await?, wants_code })
 }

@@ -24,7 +24,7 @@ mod upload;
 
 use std::time::Duration;
 
-pub use api::{Api, ApiAnswer};
+pub use api::{Api, ApiAnswer, ApiRequest, ApiStream};
 pub use auth::{AuthError, AuthFileError, Credential, Keyring, KeyringError, Place, Secret, TokenError};
 pub use error::{ClientError, PublicUrl};
 pub use host::Host;

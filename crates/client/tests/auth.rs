@@ -185,18 +185,25 @@ async fn an_api_gets_the_credential_at_once_and_once() {
     let host: client::Host = server.host.parse().unwrap();
     let api =
         |stored: &str| client::Api::open(&host, &settings_with(folder.path(), &server.host, stored)).unwrap();
-    let answer = api(STORED).call("POST", "/api/v1/x?y=z", Some("{}".into())).await.unwrap();
+    let (body, code) = (client::Secret::new("{}".into()), client::Secret::new("123456".into()));
+    let get = |path| client::ApiRequest { method: "GET", path, body: None, code: None };
+    let post =
+        client::ApiRequest { method: "POST", body: Some(&body), code: Some(&code), ..get("/api/v1/x?y=z") };
+    let answer = api(STORED).call(post).await.unwrap();
     assert_eq!((answer.status, &*answer.body), (403, br#"{"message":"no"}"#.as_slice()));
-    let answer = api(r#"{"registrytoken":"t"}"#).call("GET", "/api/v1/moved", None).await.unwrap();
+    let answer = api(r#"{"registrytoken":"t"}"#).call(get("/api/v1/moved")).await.unwrap();
     assert_eq!(answer.status, 307, "no redirect is followed");
-    let error = api(r#"{"identitytoken":"refresh"}"#).call("GET", "/api/v1/x", None).await.unwrap_err();
+    let error = api(r#"{"identitytoken":"refresh"}"#).call(get("/api/v1/x")).await.unwrap_err();
     assert!(error.to_string().contains("refresh token"), "{error}");
-    api(STORED).call("GET", "http://127.0.0.2:1/", None).await.unwrap_err();
+    api(STORED).call(get("http://127.0.0.2:1/")).await.unwrap_err();
+    let broken = client::Secret::new("1\n2".into());
+    api(STORED).call(client::ApiRequest { code: Some(&broken), ..get("/api/v1/x") }).await.unwrap_err();
 
     let seen = server.seen();
     let header = |at: usize| (seen[at].method.as_str(), seen[at].header("authorization").unwrap());
     assert_eq!((header(0), header(1)), (("POST", BASIC), ("GET", "Bearer t")));
     assert_eq!((seen.len(), seen[0].query("y"), &*seen[0].body), (2, Some("z"), b"{}".as_slice()));
+    assert_eq!((seen[0].header("x-wharf-otp"), seen[1].header("x-wharf-otp")), (Some("123456"), None));
 }
 
 #[tokio::test]

@@ -38,7 +38,14 @@ pub(super) async fn login(flags: LoginFlags, out: &mut Out) -> Result<()> {
     let credential = Credential::password(user.clone(), password.clone());
     let keyring = Keyring::fixed(credential);
     let settings = Settings { keyring, retry: ONCE, ..flags.session.connect.settings() };
-    check(host, &user, &settings).await?;
+    let limit = match check(host, &user, &settings).await {
+        // Not for images, but the commands for accounts work with it, and a second factor is set up with nothing else.
+        Err(error) if error.to_string().contains("second factor") => {
+            Session::with(&flags.session, settings)?.get(&Path::of(&["me"])).await?;
+            ". It is good for the commands for accounts; for images, sign in with a personal access token"
+        }
+        checked => checked.map(|()| "")?,
+    };
     let place = Keyring::of_this_user().store(host, &user, &Secret::new(password)).await?;
     let how = match &place {
         Place::File(_) => "the password is in",
@@ -49,7 +56,7 @@ pub(super) async fn login(flags: LoginFlags, out: &mut Out) -> Result<()> {
         out,
         flags.session.json,
         &answer,
-        format_args!("signed in to {host} as {user}; {how} {place}"),
+        format_args!("signed in to {host} as {user}; {how} {place}{limit}"),
     )
 }
 

@@ -1,6 +1,8 @@
 //! The commands for accounts: who there is in a registry, and what they may do. Each noun has a file; all of them are
 //! requests to the administration API.
 
+mod audit;
+mod factors;
 mod groups;
 mod login;
 mod members;
@@ -19,11 +21,13 @@ mod yaml;
 
 use anyhow::{Result, bail};
 
+use crate::Verdict;
 use crate::args::Command;
 use crate::out::Out;
 
 /// Runs a command for accounts.
-pub(crate) async fn run(command: Command, out: &mut Out) -> Result<()> {
+pub(crate) async fn run(command: Command, out: &mut Out) -> Result<Verdict> {
+    let mut verdict = Verdict::Good;
     match command {
         Command::Login(flags) => login::login(flags, out).await?,
         Command::Logout(flags) => login::logout(flags, out).await?,
@@ -37,7 +41,10 @@ pub(crate) async fn run(command: Command, out: &mut Out) -> Result<()> {
         Command::Robot(command) => robots::run(command, out).await?,
         Command::Token(command) => tokens::run(command, out).await?,
         Command::Secret(command) => secrets::run(command, out).await?,
+        Command::TwoFactor(command) => factors::run(command, out).await?,
+        Command::Audit(command) => verdict = audit::run(command, out).await?,
         _ => bail!("that is no command for accounts"),
     }
-    out.finish()
+    out.finish()?;
+    Ok(verdict)
 }

@@ -1,12 +1,15 @@
 //! Requests to the administration API of a registry, and what its refusals mean for who typed the command.
 
 use anyhow::{Context, Error, Result, anyhow, bail};
-use client::{Api, Host, Keyring, Settings};
+use client::{Api, ApiAnswer, ApiRequest, ApiStream, Host, Keyring, Secret, Settings};
+use futures_util::TryStreamExt;
 use oci::ProjectName;
 use serde_json::Value;
 
+use super::terminal;
 use crate::admin::encode;
 use crate::args::accounts::SessionFlags;
+use crate::out::Out;
 use crate::text::clean;
 
 /// The most pages of a list: a server that never comes to an end must not be followed for ever.
@@ -16,6 +19,7 @@ const PAGES: usize = 1_000;
 pub(super) struct Session {
     api: Api,
     host: Host,
+    code: Option<Secret>,
 }
 
 impl Session {
@@ -29,8 +33,10 @@ impl Session {
         Self::with(flags, Settings { keyring: Keyring::empty(), ..flags.connect.settings() })
     }
 
-    fn with(flags: &SessionFlags, settings: Settings) -> Result<Self> {
-        Ok(Self { api: Api::open(&flags.host, &settings)?, host: flags.host.clone() })
+    /// With the credential that these settings have.
+    pub(super) fn with(flags: &SessionFlags, settings: Settings) -> Result<Self> {
+        let code = flags.otp.clone();
+        Ok(Self { api: Api::open(&flags.host, &settings)?, host: flags.host.clone(), code })
     }
 
     /// Reads something.
@@ -41,31 +47,46 @@ impl Session {
     /// Reads a list, all its pages.
     pub(super) async fn list(&self, path: &Path) -> Result<Vec<Value>> {
         let mut items = Vec::new();
-        let mut after = None;
+        let mut query = Vec::new();
         for _ in 0..PAGES {
-            let mut page = self.request("GET", &path.after(after.as_deref())?, Value::Null).await?;
-            match page.get_mut("items").map(Value::take) {
-                Some(Value::Array(more)) => items.extend(more),
-                _ => bail!("the answer of {} is no list", self.host),
-            }
+            let mut page = self.page(path, &query).await?;
+            items.extend(self.items(&mut page)?);
             match page["next"].as_str() {
-                Some(next) => after = Some(next.to_owned()),
+                Some(next) => query = vec![("after", next.to_owned())],
                 None => return Ok(items),
             }
         }
         bail!("the list of {} has more than the {PAGES} pages that are read", self.host)
     }
 
+    /// Reads one page.
+    pub(super) async fn page(&self, path: &Path, query: &[(&str, String)]) -> Result<Value> {
+        self.request("GET", &path.encoded(query)?, Value::Null).await
+    }
+
+    /// Takes what is on a page.
+    pub(super) fn items(&self, page: &mut Value) -> Result<Vec<Value>> {
+        match page.get_mut("items").map(Value::take) {
+            Some(Value::Array(items)) => Ok(items),
+            _ => bail!("the answer of {} is no list", self.host),
+        }
+    }
+
     /// Sends a request; a body that is null is none. The answer is null where there is nothing to say.
     pub(super) async fn send(&self, method: &str, path: &Path, body: Value) -> Result<Value> {
-        self.request(method, &path.after(None)?, body).await
+        self.request(method, &path.encoded(&[])?, body).await
     }
 
     async fn request(&self, method: &str, path: &str, body: Value) -> Result<Value> {
-        let body = (!body.is_null()).then(|| body.to_string());
-        let answer = self.api.call(method, path, body).await?;
+        let body = (!body.is_null()).then(|| Secret::new(body.to_string()));
+        let request = ApiRequest { method, path, body: body.as_ref(), code: self.code.as_ref() };
+        let mut answer = self.api.call(request).await?;
+        if answer.wants_code && terminal::is_there() {
+            let code = self.ask_code(&answer).await?;
+            answer = self.api.call(ApiRequest { code: Some(&code), ..request }).await?;
+        }
         if !(200..300).contains(&answer.status) {
-            return Err(refusal(&self.host, answer.status, &answer.body));
+            return Err(refusal(&self.host, &answer));
         }
         if answer.body.is_empty() {
             return Ok(Value::Null);
@@ -74,19 +95,56 @@ impl Session {
         let parsed = serde_json::from_slice(&answer.body).ok();
         parsed.with_context(|| format!("the answer of {} is not JSON", self.host))
     }
+
+    /// Reads something long, and writes it out as it comes.
+    pub(super) async fn pour(&self, path: &Path, query: &[(&str, String)], out: &mut Out) -> Result<()> {
+        let path = &path.encoded(query)?;
+        let request = ApiRequest { method: "GET", path, body: None, code: self.code.as_ref() };
+        let mut answer = self.api.stream(request).await?;
+        if let ApiStream::Refusal(refused) = &answer
+            && refused.wants_code
+            && terminal::is_there()
+        {
+            let code = self.ask_code(refused).await?;
+            answer = self.api.stream(ApiRequest { code: Some(&code), ..request }).await?;
+        }
+        match answer {
+            ApiStream::Refusal(answer) => Err(refusal(&self.host, &answer)),
+            ApiStream::Body(mut body) => {
+                while let Some(piece) = body.try_next().await? {
+                    out.bytes(&piece)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Asks for a code of the second factor. A code is good once: whoever gave one already learns what became of it.
+    async fn ask_code(&self, refused: &ApiAnswer) -> Result<Secret> {
+        if self.code.is_some() {
+            eprintln!("wharf: {}", message(refused).unwrap_or_default());
+        }
+        terminal::ask_secret("Code of the second factor").await.map(Secret::new)
+    }
+}
+
+/// What a refusal says of itself, in Wharf's own form.
+fn message(answer: &ApiAnswer) -> Option<String> {
+    let body = serde_json::from_slice::<Value>(&answer.body).ok()?;
+    body["message"].as_str().map(clean)
 }
 
 /// An answer that is none of success.
-fn refusal(host: &Host, status: u16, body: &[u8]) -> Error {
-    let body = serde_json::from_slice::<Value>(body).unwrap_or_default();
-    match (status, body["message"].as_str().map(clean)) {
+fn refusal(host: &Host, answer: &ApiAnswer) -> Error {
+    match (answer.status, message(answer)) {
+        (_, Some(message)) if answer.wants_code => anyhow!("{message}. Here, that is --otp CODE"),
         (401, Some(message)) => anyhow!("{message}. Sign in with `wharf login {host}`"),
         (401, None) => anyhow!("{host} wants to know who asks: sign in with `wharf login {host}`"),
         (_, Some(message)) => anyhow!("{message}"),
         (404 | 405, None) => {
             anyhow!("{host} has no users: start it with `wharf serve --auth on`, if it is a Wharf")
         }
-        (_, None) => anyhow!("{host} answers with the status {status}"),
+        (status, None) => anyhow!("{host} answers with the status {status}"),
     }
 }
 
@@ -116,8 +174,8 @@ impl Path {
         self
     }
 
-    /// As it is sent, for the page after this name.
-    fn after(&self, after: Option<&str>) -> Result<String> {
+    /// As it is sent, with a query.
+    fn encoded(&self, query: &[(&str, String)]) -> Result<String> {
         let mut text = String::from("/api/v1");
         for part in &self.0 {
             // An address swallows these, even encoded, and would mean something else.
@@ -127,9 +185,11 @@ impl Path {
             text.push('/');
             text.push_str(&if part == "-" { "-".into() } else { encode(part) });
         }
-        if let Some(after) = after {
-            text.push_str("?after=");
-            text.push_str(&encode(after));
+        for (at, (name, value)) in query.iter().enumerate() {
+            text.push(if at == 0 { '?' } else { '&' });
+            text.push_str(name);
+            text.push('=');
+            text.push_str(&encode(value));
         }
         Ok(text)
     }
@@ -141,22 +201,27 @@ mod tests {
 
     #[test]
     fn paths_keep_names_apart() {
-        let check = |path: Path, after: Option<&str>, expect: Option<&str>| {
-            assert_eq!(path.after(after).ok().as_deref(), expect, "{path:?}");
+        let check = |path: Path, query: &[(&str, &str)], expect: Option<&str>| {
+            let query: Vec<_> = query.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+            assert_eq!(path.encoded(&query).ok().as_deref(), expect, "{path:?}");
         };
         let project: ProjectName = "team/app".parse().unwrap();
-        check(Path::of(&["users", "ann"]), None, Some("/api/v1/users/ann"));
-        check(Path::of(&["users"]), Some("a b"), Some("/api/v1/users?after=a%20b"));
-        check(Path::of(&["groups", "a/b?c"]), None, Some("/api/v1/groups/a%2Fb%3Fc"));
-        check(Path::project(&project), None, Some("/api/v1/projects/team/app"));
+        check(Path::of(&["users", "ann"]), &[], Some("/api/v1/users/ann"));
+        check(
+            Path::of(&["users"]),
+            &[("after", "a b"), ("text", "&")],
+            Some("/api/v1/users?after=a%20b&text=%26"),
+        );
+        check(Path::of(&["groups", "a/b?c"]), &[], Some("/api/v1/groups/a%2Fb%3Fc"));
+        check(Path::project(&project), &[], Some("/api/v1/projects/team/app"));
         check(
             Path::within(Some(&project), &["robots", "ci"]),
-            None,
+            &[],
             Some("/api/v1/projects/team/app/-/robots/ci"),
         );
-        check(Path::within(None, &["members"]), None, Some("/api/v1/members"));
+        check(Path::within(None, &["members"]), &[], Some("/api/v1/members"));
         for swallowed in ["", ".", ".."] {
-            check(Path::of(&["groups", swallowed]), None, None);
+            check(Path::of(&["groups", swallowed]), &[], None);
         }
     }
 
@@ -164,10 +229,13 @@ mod tests {
     fn refusals_say_what_to_do() {
         let host: Host = "h.example".parse().unwrap();
         let check = |status: u16, body: &str, expect: &str| {
-            assert_eq!(refusal(&host, status, body.as_bytes()).to_string(), expect);
+            let wants_code = body.contains("a code");
+            let answer = ApiAnswer { status, body: body.to_owned().into(), wants_code };
+            assert_eq!(refusal(&host, &answer).to_string(), expect);
         };
         let own = |message: &str| serde_json::json!({"type": "error", "message": message}).to_string();
         check(401, &own("wrong"), "wrong. Sign in with `wharf login h.example`");
+        check(401, &own("send a code"), "send a code. Here, that is --otp CODE");
         check(401, "", "h.example wants to know who asks: sign in with `wharf login h.example`");
         check(403, &own("no\u{1b}[2J"), "no [2J");
         check(404, &own("there is no user `x`"), "there is no user `x`");

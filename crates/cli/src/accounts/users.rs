@@ -27,6 +27,7 @@ pub(super) async fn run(command: UserCommand, out: &mut Out) -> Result<()> {
         UserCommand::Update(flags) => update(flags, out).await,
         UserCommand::Delete(flags) => delete(&flags, out).await,
         UserCommand::ResetPassword(flags) => reset_password(&flags, out).await,
+        UserCommand::ResetTwoFactor(flags) => reset_two_factor(&flags, out).await,
         UserCommand::TokenList(flags) => token_list(&flags, out).await,
         UserCommand::TokenRevoke(flags) => token_revoke(&flags, out).await,
     }
@@ -87,6 +88,17 @@ async fn reset_password(flags: &Named, out: &mut Out) -> Result<()> {
     let answer = Session::open(&flags.session)?.send("POST", &path, Value::Null).await?;
     let sentence = format_args!("{} has a new password", flags.name);
     print::secret(out, flags.session.json, &answer, "password", sentence)
+}
+
+async fn reset_two_factor(flags: &Named, out: &mut Out) -> Result<()> {
+    let path = path(flags).and(&["totp"]);
+    let answer = Session::open(&flags.session)?.send("DELETE", &path, Value::Null).await?;
+    print::done(
+        out,
+        flags.session.json,
+        &answer,
+        format_args!("{} has no second factor any more", flags.name),
+    )
 }
 
 async fn token_list(flags: &Named, out: &mut Out) -> Result<()> {

@@ -1,15 +1,21 @@
 //! The arguments of the commands for accounts: who there is in a registry, and what they may do.
 
+mod audit;
+mod factors;
+
 use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
 use clap::{ArgGroup, Subcommand, ValueEnum};
-use client::Host as RegistryHost;
+use client::{Host as RegistryHost, Secret};
 use oci::ProjectName;
 
 use super::ConnectFlags;
 use crate::duration::parse_duration;
 use crate::end::parse_host;
+
+pub(crate) use audit::{AuditCommand, AuditExport, AuditFilters, AuditForm, AuditSearch, When};
+pub(crate) use factors::TwoFactorCommand;
 
 /// Which registry, and how its answer is printed.
 #[derive(Debug, clap::Args)]
@@ -20,6 +26,9 @@ pub(crate) struct SessionFlags {
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
+    /// A code of your second factor. Asked for on a terminal where it is wanted.
+    #[arg(long, value_name = "CODE", value_parser = parse_secret)]
+    pub otp: Option<Secret>,
     #[command(flatten)]
     pub connect: ConnectFlags,
 }
@@ -72,6 +81,8 @@ pub(crate) enum UserCommand {
     Delete(Named),
     /// Give a user a new password, and let them in again. It is printed this once.
     ResetPassword(Named),
+    /// Turn the second factor of a user off, who has lost it.
+    ResetTwoFactor(Named),
     /// List the tokens of a user.
     TokenList(Named),
     /// Revoke a token of a user.
@@ -485,6 +496,11 @@ pub(crate) struct Allow {
     pub project: Option<ProjectName>,
     /// The names of actions, which the registry knows.
     pub actions: Vec<String>,
+}
+
+/// Any text, which no debug output shows.
+fn parse_secret(text: &str) -> Result<Secret, std::convert::Infallible> {
+    Ok(Secret::new(text.to_owned()))
 }
 
 fn parse_allow(text: &str) -> Result<Allow, String> {

@@ -1,5 +1,7 @@
 //! The account commands of the command line, against a real server with users.
 
+mod factors;
+mod journal;
 mod nouns;
 mod secrets;
 mod sign_in;
