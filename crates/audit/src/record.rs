@@ -1,5 +1,6 @@
 //! What a record of the journal tells.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::time;
@@ -8,7 +9,7 @@ use crate::time;
 pub const FIELD_BYTES: usize = 512;
 
 /// How it ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
     /// It was done.
@@ -51,7 +52,7 @@ macro_rules! records {
         }
 
         /// What happened, as the journal has it.
-        #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+        #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
         pub struct Record {
             /// The version of the record's form; 1.
             pub v: u16,
@@ -59,6 +60,7 @@ macro_rules! records {
             pub seq: u64,
             /// When, in microseconds since 1970 UTC; written as RFC 3339.
             #[serde(with = "time")]
+            #[schemars(with = "String", extend("format" = "date-time"))]
             pub time: i64,
             $($(#[$doc])* #[serde(default, skip_serializing_if = "String::is_empty")] pub $name: String,)*
             /// How it ended.

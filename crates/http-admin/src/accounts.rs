@@ -1,156 +1,175 @@
 //! Users, groups, roles, and what is one's own.
 
-use identity::model::{Group, NewToken, NewUser, PasswordChange, Role, SecondFactor, UserPatch, Whoami};
-use identity::{GroupName, UserName};
-use serde::Deserialize;
-use serde_json::json;
+use identity::model::{
+    Group, NewToken, NewUser, PasswordChange, Role, SecondFactor, Shown, Token, User, UserPatch, Whoami,
+};
+use identity::{GroupName, Page, UserName};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::call::Call;
 use crate::problem::Problem;
-use crate::reply::Reply;
+use crate::reply::Items;
 
-pub(crate) async fn whoami(call: &Call) -> Result<Reply, Problem> {
+pub(crate) async fn whoami(call: &Call) -> Result<Whoami, Problem> {
     let second_factor = match &call.edge.identity {
         Some(identity) => identity.directory().second_factor(&call.subject).await?,
         None => SecondFactor::default(),
     };
-    Reply::json(&Whoami::of(&call.subject, second_factor))
+    Ok(Whoami::of(&call.subject, second_factor))
 }
 
 /// Somebody's own password: for who must change it before they can sign in, too.
-#[derive(Deserialize)]
-struct OwnPassword {
+#[derive(Deserialize, JsonSchema)]
+pub(crate) struct OwnPassword {
+    /// The name that they sign in with.
     user: String,
     #[serde(flatten)]
     change: PasswordChange,
 }
 
-pub(crate) async fn change_password(call: &Call) -> Result<Reply, Problem> {
-    let OwnPassword { user, change } = call.read()?;
+pub(crate) async fn change_password(
+    call: &Call,
+    OwnPassword { user, change }: OwnPassword,
+) -> Result<(), Problem> {
     call.identity()?.change_password(&user, change, call.code.as_ref(), call.context.address).await?;
-    Ok(Reply::done())
+    Ok(())
 }
 
-pub(crate) async fn own_tokens(call: &Call) -> Result<Reply, Problem> {
-    Reply::json(&json!({"items": call.directory()?.own_tokens(&call.subject).await?}))
+pub(crate) async fn own_tokens(call: &Call) -> Result<Items<Token>, Problem> {
+    Ok(Items { items: call.directory()?.own_tokens(&call.subject).await? })
 }
 
-pub(crate) async fn create_token(call: &Call) -> Result<Reply, Problem> {
-    let new: NewToken = call.read()?;
-    Reply::created(&call.directory()?.create_token(&call.subject, &call.context, new).await?)
+pub(crate) async fn create_token(call: &Call, new: NewToken) -> Result<Shown<Token>, Problem> {
+    Ok(call.directory()?.create_token(&call.subject, &call.context, new).await?)
 }
 
-pub(crate) async fn delete_own_token(call: &Call) -> Result<Reply, Problem> {
+pub(crate) async fn delete_own_token(call: &Call) -> Result<(), Problem> {
     let id = call.params.get("token");
     call.directory()?.delete_own_token(&call.subject, &call.context, id).await?;
-    Ok(Reply::done())
+    Ok(())
 }
 
-pub(crate) async fn users(call: &Call) -> Result<Reply, Problem> {
-    Reply::json(&call.directory()?.users(call.grant()?, call.after().as_deref()).await?)
+pub(crate) async fn users(call: &Call) -> Result<Page<User>, Problem> {
+    Ok(call.directory()?.users(call.grant()?, call.after().as_deref()).await?)
 }
 
-pub(crate) async fn create_user(call: &Call) -> Result<Reply, Problem> {
-    let new: NewUser = call.read()?;
-    Reply::created(&call.directory()?.create_user(call.grant()?, new).await?)
+pub(crate) async fn create_user(call: &Call, new: NewUser) -> Result<User, Problem> {
+    Ok(call.directory()?.create_user(call.grant()?, new).await?)
 }
 
-pub(crate) async fn user(call: &Call) -> Result<Reply, Problem> {
+pub(crate) async fn user(call: &Call) -> Result<User, Problem> {
     let name: UserName = call.param("user")?;
-    Reply::json(&call.directory()?.user(call.grant()?, &name).await?)
+    Ok(call.directory()?.user(call.grant()?, &name).await?)
 }
 
-pub(crate) async fn change_user(call: &Call) -> Result<Reply, Problem> {
+pub(crate) async fn change_user(call: &Call, patch: UserPatch) -> Result<User, Problem> {
     let name: UserName = call.param("user")?;
-    let patch: UserPatch = call.read()?;
-    Reply::json(&call.directory()?.change_user(call.grant()?, &call.subject, &name, patch).await?)
+    Ok(call.directory()?.change_user(call.grant()?, &call.subject, &name, patch).await?)
 }
 
-pub(crate) async fn delete_user(call: &Call) -> Result<Reply, Problem> {
+pub(crate) async fn delete_user(call: &Call) -> Result<(), Problem> {
     let name: UserName = call.param("user")?;
     call.directory()?.delete_user(call.grant()?, &call.subject, &name).await?;
-    Ok(Reply::done())
+    Ok(())
 }
 
-pub(crate) async fn reset_password(call: &Call) -> Result<Reply, Problem> {
+/// A password that was made for a user: shown this once.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct NewPassword {
+    /// Whose it is.
+    name: UserName,
+    /// The password. It must be changed at the next sign-in.
+    password: String,
+}
+
+pub(crate) async fn reset_password(call: &Call) -> Result<NewPassword, Problem> {
     let name: UserName = call.param("user")?;
     let password = call.directory()?.reset_password(call.grant()?, &call.subject, &name).await?;
-    Reply::json(&json!({"name": name, "password": password.expose()}))
+    Ok(NewPassword { name, password: password.expose().to_owned() })
 }
 
-pub(crate) async fn tokens(call: &Call) -> Result<Reply, Problem> {
+pub(crate) async fn tokens(call: &Call) -> Result<Items<Token>, Problem> {
     let name: UserName = call.param("user")?;
-    Reply::json(&json!({"items": call.directory()?.tokens_of(call.grant()?, &name).await?}))
+    Ok(Items { items: call.directory()?.tokens_of(call.grant()?, &name).await? })
 }
 
-pub(crate) async fn delete_token(call: &Call) -> Result<Reply, Problem> {
+pub(crate) async fn delete_token(call: &Call) -> Result<(), Problem> {
     let name: UserName = call.param("user")?;
     call.directory()?.delete_token_of(call.grant()?, &name, call.params.get("token")).await?;
-    Ok(Reply::done())
+    Ok(())
 }
 
-pub(crate) async fn groups(call: &Call) -> Result<Reply, Problem> {
-    Reply::json(&call.directory()?.groups(call.grant()?, call.after().as_deref()).await?)
+pub(crate) async fn groups(call: &Call) -> Result<Page<Group>, Problem> {
+    Ok(call.directory()?.groups(call.grant()?, call.after().as_deref()).await?)
 }
 
 /// What is said of a group: its name is in the path.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-struct GroupBody {
+pub(crate) struct GroupBody {
+    /// What it is for.
     description: String,
+    /// The name that a directory or an OpenID provider has for it: its members there are members here.
     external: Option<String>,
 }
 
-pub(crate) async fn put_group(call: &Call) -> Result<Reply, Problem> {
+pub(crate) async fn put_group(
+    call: &Call,
+    GroupBody { description, external }: GroupBody,
+) -> Result<Group, Problem> {
     let name: GroupName = call.param("group")?;
-    let GroupBody { description, external } = call.read_or_default()?;
     let group = Group { name, description, external };
-    Reply::json(&call.directory()?.put_group(call.grant()?, &call.subject, group).await?)
+    Ok(call.directory()?.put_group(call.grant()?, &call.subject, group).await?)
 }
 
-pub(crate) async fn delete_group(call: &Call) -> Result<Reply, Problem> {
+pub(crate) async fn delete_group(call: &Call) -> Result<(), Problem> {
     let name: GroupName = call.param("group")?;
     call.directory()?.delete_group(call.grant()?, &call.subject, &name).await?;
-    Ok(Reply::done())
+    Ok(())
 }
 
-pub(crate) async fn group_members(call: &Call) -> Result<Reply, Problem> {
+pub(crate) async fn group_members(call: &Call) -> Result<Items<UserName>, Problem> {
     let name: GroupName = call.param("group")?;
-    Reply::json(&json!({"items": call.directory()?.group_members(call.grant()?, &name).await?}))
+    Ok(Items { items: call.directory()?.group_members(call.grant()?, &name).await? })
 }
 
-pub(crate) async fn add_to_group(call: &Call) -> Result<Reply, Problem> {
+pub(crate) async fn add_to_group(call: &Call) -> Result<(), Problem> {
     let (group, user): (GroupName, UserName) = (call.param("group")?, call.param("user")?);
     call.directory()?.add_to_group(call.grant()?, &call.subject, &group, &user).await?;
-    Ok(Reply::done())
+    Ok(())
 }
 
-pub(crate) async fn remove_from_group(call: &Call) -> Result<Reply, Problem> {
+pub(crate) async fn remove_from_group(call: &Call) -> Result<(), Problem> {
     let (group, user): (GroupName, UserName) = (call.param("group")?, call.param("user")?);
     call.directory()?.remove_from_group(call.grant()?, &call.subject, &group, &user).await?;
-    Ok(Reply::done())
+    Ok(())
 }
 
-pub(crate) async fn roles(call: &Call) -> Result<Reply, Problem> {
-    Reply::json(&json!({"items": call.directory()?.roles().await?}))
+pub(crate) async fn roles(call: &Call) -> Result<Items<Role>, Problem> {
+    Ok(Items { items: call.directory()?.roles().await? })
 }
 
 /// What is said of a role: its name is in the path.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct RoleBody {
+pub(crate) struct RoleBody {
+    /// What it is for.
     #[serde(default)]
     description: String,
+    /// What it allows.
     actions: identity::model::Actions,
 }
 
-pub(crate) async fn put_role(call: &Call) -> Result<Reply, Problem> {
-    let RoleBody { description, actions } = call.read()?;
+pub(crate) async fn put_role(
+    call: &Call,
+    RoleBody { description, actions }: RoleBody,
+) -> Result<Role, Problem> {
     let role = Role { name: call.params.get("role").to_owned(), description, actions, built_in: false };
-    Reply::json(&call.directory()?.put_role(call.grant()?, &call.subject, role).await?)
+    Ok(call.directory()?.put_role(call.grant()?, &call.subject, role).await?)
 }
 
-pub(crate) async fn delete_role(call: &Call) -> Result<Reply, Problem> {
+pub(crate) async fn delete_role(call: &Call) -> Result<(), Problem> {
     call.directory()?.delete_role(call.grant()?, &call.subject, call.params.get("role")).await?;
-    Ok(Reply::done())
+    Ok(())
 }

@@ -1,58 +1,58 @@
 //! Second factors, and the sessions that they open.
 
-use identity::model::NewSession;
+use identity::model::{NewSession, RecoveryCodesShown, Session, TotpStart};
 use identity::{Secret, UserName};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::call::Call;
 use crate::problem::Problem;
-use crate::reply::Reply;
 
 /// What an app shows above its codes, where the client has not said what it calls this host.
 const ISSUER: &str = "Wharf";
 
 /// A code of the second factor. Where it is wanted of who is signed in, it may stand in the header instead.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Code {
+pub(crate) struct Code {
+    /// The code that the app shows, or a recovery code.
     code: Option<Secret>,
 }
 
 /// The code in the body, or else the one in the header.
-fn code(call: &Call) -> Result<Option<Secret>, Problem> {
-    let Code { code } = call.read_or_default()?;
-    Ok(code.or_else(|| call.code.clone()))
+fn code(call: &Call, body: Code) -> Option<Secret> {
+    body.code.or_else(|| call.code.clone())
 }
 
-pub(crate) async fn open_session(call: &Call) -> Result<Reply, Problem> {
-    let mut new: NewSession = call.read()?;
+pub(crate) async fn open_session(call: &Call, mut new: NewSession) -> Result<Session, Problem> {
     new.otp = new.otp.or_else(|| call.code.clone());
-    Reply::created(&call.identity()?.open_session(new, call.context.address).await?)
+    Ok(call.identity()?.open_session(new, call.context.address).await?)
 }
 
-pub(crate) async fn start(call: &Call) -> Result<Reply, Problem> {
+pub(crate) async fn start(call: &Call) -> Result<TotpStart, Problem> {
     let issuer = call.host.as_deref().unwrap_or(ISSUER);
-    Reply::created(&call.identity()?.start_totp(&call.subject, &call.context, issuer).await?)
+    Ok(call.identity()?.start_totp(&call.subject, &call.context, issuer).await?)
 }
 
-pub(crate) async fn confirm(call: &Call) -> Result<Reply, Problem> {
-    let code = code(call)?.ok_or_else(|| Problem::invalid(&"send the code that your app shows as `code`"))?;
-    Reply::json(&call.identity()?.confirm_totp(&call.subject, &call.context, &code).await?)
+pub(crate) async fn confirm(call: &Call, body: Code) -> Result<RecoveryCodesShown, Problem> {
+    let code =
+        code(call, body).ok_or_else(|| Problem::invalid(&"send the code that your app shows as `code`"))?;
+    Ok(call.identity()?.confirm_totp(&call.subject, &call.context, &code).await?)
 }
 
-pub(crate) async fn recovery_codes(call: &Call) -> Result<Reply, Problem> {
-    let code = code(call)?;
-    Reply::json(&call.identity()?.renew_recovery_codes(&call.caller, &call.context, code.as_ref()).await?)
+pub(crate) async fn recovery_codes(call: &Call, body: Code) -> Result<RecoveryCodesShown, Problem> {
+    let code = code(call, body);
+    Ok(call.identity()?.renew_recovery_codes(&call.caller, &call.context, code.as_ref()).await?)
 }
 
-pub(crate) async fn delete(call: &Call) -> Result<Reply, Problem> {
-    let code = code(call)?;
+pub(crate) async fn delete(call: &Call, body: Code) -> Result<(), Problem> {
+    let code = code(call, body);
     call.identity()?.delete_totp(&call.caller, &call.context, code.as_ref()).await?;
-    Ok(Reply::done())
+    Ok(())
 }
 
-pub(crate) async fn delete_of(call: &Call) -> Result<Reply, Problem> {
+pub(crate) async fn delete_of(call: &Call) -> Result<(), Problem> {
     let name: UserName = call.param("user")?;
     call.directory()?.delete_factor_of(call.grant()?, &call.subject, &name).await?;
-    Ok(Reply::done())
+    Ok(())
 }

@@ -10,9 +10,11 @@ use futures_util::stream::try_unfold;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
 use http_kit::{Body, Query as Pairs};
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::call::Call;
+use crate::parameter::{Form, Parameter};
 use crate::problem::Problem;
 use crate::reply::{LINES, Reply};
 
@@ -31,7 +33,60 @@ pub struct JournalPlace {
 const PAGE: usize = 1_000;
 
 /// The media type of syslog lines.
-const SYSLOG: &str = "text/plain; charset=utf-8";
+pub(crate) const SYSLOG: &str = "text/plain; charset=utf-8";
+
+/// What can be asked for.
+pub(crate) const SEARCH: &[Parameter] = &[
+    Parameter::new("from", Form::Moment, "no records before this moment"),
+    Parameter::new("until", Form::Moment, "only records before this moment"),
+    Parameter::new("actor", Form::Text("ann"), "who did it"),
+    Parameter::new("action", Form::Text("push"), "what was done"),
+    Parameter::new("outcome", Form::OneOf(&["success", "denied", "failed"]), "how it ended"),
+    Parameter::new("project", Form::Text("team"), "in this project or below it"),
+    Parameter::new("repository", Form::Text("team/app"), "in this repository"),
+    Parameter::new("digest", Form::Text("sha256:..."), "what was pulled, pushed or deleted"),
+    Parameter::new("address", Form::Text("192.0.2.7"), "from where"),
+    Parameter::new("request", Form::Text("0192f3a4"), "the id of the request"),
+    Parameter::new("text", Form::Text("latest"), "anywhere in the record"),
+    Parameter::new("after", Form::Number, "the `next` of the page before"),
+    Parameter::new("limit", Form::Number, "the most records on a page: 100 unless told, at most 1000"),
+    Parameter::new("order", Form::OneOf(&["newest", "oldest"]), "which records come first"),
+    Parameter::new(
+        "format",
+        Form::OneOf(&["json", "jsonl", "syslog"]),
+        "a page, or all that there is as lines",
+    ),
+];
+
+/// A page of records.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct RecordPage {
+    /// The records. There may be none, though there are more.
+    items: Vec<Record>,
+    /// Where the next page begins, if there is one: after this.
+    next: Option<u64>,
+    /// How many damaged lines were passed over.
+    damaged: u64,
+}
+
+/// Whether the journal is as it was written.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Verdict {
+    /// Whether nothing is wrong with it.
+    sound: bool,
+    /// How many files there are.
+    files: u64,
+    /// How many records there are.
+    records: u64,
+    /// The last record that a seal covers.
+    sealed_through: u64,
+    /// How many records come after the last seal.
+    unsealed: u64,
+    /// What is wrong.
+    problems: Vec<String>,
+    /// How many more problems there are.
+    more_problems: u64,
+}
 
 /// What is asked for.
 struct Wanted {
@@ -60,23 +115,23 @@ pub(crate) async fn search(call: &Call) -> Result<Reply, Problem> {
         return Ok(export(place, wanted));
     }
     let Page { records, next, damaged } = look(place, wanted.query, wanted.window).await?;
-    Reply::json(&json!({"items": records, "next": next, "damaged": damaged}))
+    Reply::json(&RecordPage { items: records, next, damaged })
 }
 
-pub(crate) async fn verify(call: &Call) -> Result<Reply, Problem> {
+pub(crate) async fn verify(call: &Call) -> Result<Verdict, Problem> {
     let place = place(call)?;
     debug_assert_eq!(call.grant()?.action(), Action::ReadAudit);
     let work = tokio::task::spawn_blocking(move || audit::verify(&place.folder, place.key.as_deref()));
     let report = work.await.map_err(|error| failed(&error))?.map_err(|error| failed(&error))?;
-    Reply::json(&json!({
-        "sound": report.is_sound(),
-        "files": report.files,
-        "records": report.records,
-        "sealed_through": report.sealed_through,
-        "unsealed": report.unsealed,
-        "problems": report.problems.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "more_problems": report.more_problems,
-    }))
+    Ok(Verdict {
+        sound: report.is_sound(),
+        files: report.files,
+        records: report.records,
+        sealed_through: report.sealed_through,
+        unsealed: report.unsealed,
+        problems: report.problems.iter().map(ToString::to_string).collect(),
+        more_problems: report.more_problems,
+    })
 }
 
 fn place(call: &Call) -> Result<JournalPlace, Problem> {
@@ -183,6 +238,19 @@ fn format(text: &str) -> Result<Format, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_described_is_what_is_taken() {
+        for parameter in SEARCH {
+            let question = format!("{}={}", parameter.name, parameter.example());
+            assert!(wanted(&question).is_ok(), "{question}");
+        }
+        // Each arm of the match above that takes a name has a line in the table.
+        let source = include_str!("journal.rs");
+        let arms =
+            source.lines().filter(|line| line.trim_start().starts_with('"') && line.contains("=> wanted."));
+        assert_eq!(arms.count(), SEARCH.len());
+    }
 
     #[test]
     fn questions_are_read() {

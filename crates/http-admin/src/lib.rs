@@ -11,8 +11,11 @@ mod journal;
 mod lines;
 mod maintenance;
 mod observe;
+mod openapi;
+mod parameter;
 mod problem;
 mod projects;
+mod reference;
 mod reply;
 mod route;
 mod token;
@@ -36,6 +39,7 @@ use crate::route::Params;
 
 pub use journal::JournalPlace;
 pub use observe::{Observation, Observe, Unobserved};
+pub use openapi::openapi;
 pub use route::{Permission, ROUTES, Route, SecondFactor};
 pub use token::TokenEdge;
 

@@ -9,8 +9,8 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
 use http_kit::Body;
 use registry::{CheckOptions, GcOptions, RegistryError};
-use serde::Deserialize;
-use serde_json::Value;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use crate::call::Call;
@@ -21,21 +21,23 @@ use crate::reply::{LINES, Reply};
 /// How many lines may wait for a slow reader before the work waits, too.
 const WAITING: usize = 256;
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-struct GcRequest {
+pub(crate) struct GcRequest {
+    /// The grace, instead of the configured one.
     grace_seconds: Option<u64>,
+    /// Tell what would go, and change nothing.
     dry_run: bool,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-struct CheckRequest {
+pub(crate) struct CheckRequest {
+    /// Read every blob and compute its digest, instead of looking at its size.
     read: bool,
 }
 
-pub(crate) async fn gc(call: &Call) -> Result<Reply, Problem> {
-    let request: GcRequest = call.read_or_default()?;
+pub(crate) async fn gc(call: &Call, request: GcRequest) -> Result<Reply, Problem> {
     let (registry, grant) = (Arc::clone(&call.edge.registry), call.grant()?.clone());
     let options =
         GcOptions { grace: request.grace_seconds.map(Duration::from_secs), dry_run: request.dry_run };
@@ -47,8 +49,7 @@ pub(crate) async fn gc(call: &Call) -> Result<Reply, Problem> {
     ))
 }
 
-pub(crate) async fn check(call: &Call) -> Result<Reply, Problem> {
-    let request: CheckRequest = call.read_or_default()?;
+pub(crate) async fn check(call: &Call, request: CheckRequest) -> Result<Reply, Problem> {
     let (registry, grant) = (Arc::clone(&call.edge.registry), call.grant()?.clone());
     let options = CheckOptions { read: request.read };
     let summary = |summary| lines::check_summary(&summary);
@@ -71,14 +72,15 @@ pub(crate) async fn rebuild(call: &Call) -> Result<Reply, Problem> {
 
 /// Begins some work and tells of it line by line: each item that it reports, and how it ends. The work goes on where
 /// the client goes away.
-fn told<Item, Summary, Work>(
-    item: fn(Item) -> Value,
-    summary: impl FnOnce(Summary) -> Value + Send + 'static,
+fn told<Item, Summary, Line, Work>(
+    item: fn(Item) -> Line,
+    summary: impl FnOnce(Summary) -> Line + Send + 'static,
     work: impl FnOnce(mpsc::Sender<Item>) -> Work,
 ) -> Reply
 where
     Item: Send + 'static,
     Summary: Send + 'static,
+    Line: Serialize + Send + Sync + 'static,
     Work: Future<Output = Result<Summary, RegistryError>> + Send + 'static,
 {
     let (lines, stream) = lines::channel(WAITING);

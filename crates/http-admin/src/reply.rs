@@ -3,6 +3,7 @@
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
 use http_kit::Body;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::problem::Problem;
@@ -12,6 +13,17 @@ pub(crate) const JSON: &str = "application/json";
 
 /// The media type of an answer that comes as the work goes on: a JSON document on each line.
 pub(crate) const LINES: &str = "application/x-ndjson";
+
+/// The media type of a page for people.
+pub(crate) const HTML: &str = "text/html; charset=utf-8";
+
+/// All of a list that is not long.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "{T}List")]
+pub(crate) struct Items<T> {
+    /// What is on it.
+    pub(crate) items: Vec<T>,
+}
 
 /// An answer.
 pub(crate) struct Reply(pub(crate) Response<Body>);

@@ -7,13 +7,28 @@ use std::collections::HashMap;
 
 use access::Action;
 use futures_util::future::BoxFuture;
+use identity::model::{
+    Group, Member, NewRobot, NewSession, NewToken, NewUser, Project as ProjectShown, ProjectPatch,
+    RecoveryCodesShown, Robot, RobotPatch, Role, Rotation, Session, Shown, Token, TotpStart, User, UserPatch,
+    Whoami,
+};
+use identity::{Page, UserName};
 use oci::ProjectName;
 use percent_encoding::percent_decode_str;
+use schemars::{Schema, SchemaGenerator};
+
+use crate::accounts::{GroupBody, NewPassword, OwnPassword, RoleBody};
 
 use crate::call::Call;
+use crate::factors::Code;
+use crate::journal::{RecordPage, SEARCH, SYSLOG, Verdict};
+use crate::lines::{CheckLine, GcLine, RebuildLine};
+use crate::maintenance::{CheckRequest, GcRequest};
+use crate::parameter::{self, AFTER, Parameter};
 use crate::problem::Problem;
-use crate::reply::Reply;
-use crate::{accounts, factors, journal, maintenance, projects};
+use crate::projects::ProjectBody;
+use crate::reply::{HTML, Items, JSON, LINES, Reply};
+use crate::{accounts, factors, journal, maintenance, projects, reference};
 
 /// What a caller must be allowed to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +45,24 @@ pub enum Permission {
     Around(Action),
 }
 
+impl Permission {
+    /// In words, for people.
+    pub(crate) fn text(self) -> String {
+        self.marked().replace('`', "")
+    }
+
+    /// The same in Markdown.
+    pub(crate) fn marked(self) -> String {
+        match self {
+            Self::Anyone => "anyone".into(),
+            Self::SignedIn => "signed in".into(),
+            Self::System(action) => format!("`{}`", action.name()),
+            Self::Project(action) => format!("`{}` in the project", action.name()),
+            Self::Around(action) => format!("`{}` around the project", action.name()),
+        }
+    }
+}
+
 /// What is asked of the second factor of whoever has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SecondFactor {
@@ -43,6 +76,31 @@ pub enum SecondFactor {
 }
 
 type Handler = for<'a> fn(&'a Call) -> BoxFuture<'a, Result<Reply, Problem>>;
+
+/// The schema of a type, written among those that are there already.
+pub(crate) type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
+
+/// The body of a request.
+pub(crate) struct Takes {
+    pub(crate) schema: SchemaOf,
+    /// Whether there may be none.
+    pub(crate) optional: bool,
+}
+
+/// The answer where all is well.
+pub(crate) struct Gives {
+    pub(crate) status: u16,
+    /// The media type with the schema; none where there is nothing to say.
+    pub(crate) content: Option<(&'static str, Option<SchemaOf>)>,
+    /// Other media types, which are asked for by a parameter.
+    pub(crate) others: &'static [&'static str],
+}
+
+impl Gives {
+    const fn content(status: u16, media_type: &'static str, schema: Option<SchemaOf>) -> Self {
+        Self { status, content: Some((media_type, schema)), others: &[] }
+    }
+}
 
 /// One thing that can be asked for.
 pub struct Route {
@@ -58,14 +116,43 @@ pub struct Route {
     pub second_factor: SecondFactor,
     /// What it does, in a few words.
     pub summary: &'static str,
+    /// What its query knows.
+    pub(crate) query: &'static [Parameter],
+    /// What it takes, where it takes a body.
+    pub(crate) takes: Option<Takes>,
+    /// What it answers with where all is well.
+    pub(crate) gives: Gives,
     pub(crate) handler: Handler,
 }
 
+/// A row: what is asked of the second factor, the request line with its query, the permission, the handler with the body
+/// that it takes and what it gives. The body is read and the answer written here, so that neither can be other than
+/// the row says.
 macro_rules! routes {
     (@ask) => { SecondFactor::Usual };
     (@ask step_up) => { SecondFactor::StepUp };
     (@ask enrol) => { SecondFactor::Enrolment };
-    ($($($ask:ident)? $method:literal $path:literal, $permission:expr, $module:ident::$name:ident, $summary:literal;)+) => {
+    (@query) => { parameter::NONE };
+    (@query $query:ident) => { $query };
+    (@takes) => { None };
+    (@takes optional $body:ty) => { Some(Takes { schema: SchemaGenerator::subschema_for::<$body>, optional: true }) };
+    (@takes $body:ty) => { Some(Takes { schema: SchemaGenerator::subschema_for::<$body>, optional: false }) };
+    (@call $call:ident, $handler:path,) => { $handler($call).await? };
+    (@call $call:ident, $handler:path, optional $body:ty) => { $handler($call, $call.read_or_default::<$body>()?).await? };
+    (@call $call:ident, $handler:path, $body:ty) => { $handler($call, $call.read::<$body>()?).await? };
+    (@gives ok $ty:ty) => { Gives::content(200, JSON, Some(SchemaGenerator::subschema_for::<$ty>)) };
+    (@gives created $ty:ty) => { Gives::content(201, JSON, Some(SchemaGenerator::subschema_for::<$ty>)) };
+    (@gives lines $ty:ty) => { Gives::content(200, LINES, Some(SchemaGenerator::subschema_for::<$ty>)) };
+    (@gives records $ty:ty) => { Gives { others: &[LINES, SYSLOG], ..routes!(@gives ok $ty) } };
+    (@gives done) => { Gives { status: 204, content: None, others: &[] } };
+    (@gives document) => { Gives::content(200, JSON, None) };
+    (@gives page) => { Gives::content(200, HTML, None) };
+    (@reply ok $ty:ty, $value:expr) => { Reply::json::<$ty>(&$value) };
+    (@reply created $ty:ty, $value:expr) => { Reply::created::<$ty>(&$value) };
+    (@reply done, $value:expr) => {{ let () = $value; Ok(Reply::done()) }};
+    (@reply $other:ident $($ty:ty)?, $value:expr) => { Ok::<Reply, Problem>($value) };
+    ($($($ask:ident)? $method:literal $path:literal $(? $query:ident)?, $permission:expr,
+        $module:ident::$name:ident($($takes:tt)*) -> $gives:ident $($ty:ty)?, $summary:literal;)+) => {
         /// All of them.
         pub static ROUTES: &[Route] = &[$(Route {
             name: stringify!($name),
@@ -74,7 +161,12 @@ macro_rules! routes {
             permission: $permission,
             second_factor: routes!(@ask $($ask)?),
             summary: $summary,
-            handler: |call| Box::pin($module::$name(call)),
+            query: routes!(@query $($query)?),
+            takes: routes!(@takes $($takes)*),
+            gives: routes!(@gives $gives $($ty)?),
+            handler: |call| Box::pin(async move {
+                routes!(@reply $gives $($ty)?, routes!(@call call, $module::$name, $($takes)*))
+            }),
         }),+];
     };
 }
@@ -85,70 +177,73 @@ const ADMINISTER: Permission = System(Action::Administer);
 const USERS: Permission = System(Action::ManageUsers);
 
 routes! {
-    "POST" "/gc", ADMINISTER, maintenance::gc, "Removes what no manifest needs any more";
-    "POST" "/check", ADMINISTER, maintenance::check, "Compares storage with metadata";
-    "POST" "/rebuild", ADMINISTER, maintenance::rebuild, "Rebuilds lost metadata from storage";
+    "GET" "/openapi.json", Anyone, reference::document() -> document, "Describes this API as OpenAPI has it";
+    "GET" "/docs", Anyone, reference::page() -> page, "Describes this API for people";
 
-    "GET" "/audit", System(Action::ReadAudit), journal::search, "Searches the audit journal";
-    "POST" "/audit/verify", System(Action::ReadAudit), journal::verify, "Looks whether the audit journal was tampered with";
-    "GET" "/projects/{project}/-/audit", Project(Action::ReadAudit), journal::search, "Searches the audit journal of a project";
+    "POST" "/gc", ADMINISTER, maintenance::gc(optional GcRequest) -> lines GcLine, "Removes what no manifest needs any more";
+    "POST" "/check", ADMINISTER, maintenance::check(optional CheckRequest) -> lines CheckLine, "Compares storage with metadata";
+    "POST" "/rebuild", ADMINISTER, maintenance::rebuild() -> lines RebuildLine, "Rebuilds lost metadata from storage";
 
-    "POST" "/session", Anyone, factors::open_session, "Signs in, for several requests";
-    enrol "GET" "/me", SignedIn, accounts::whoami, "Shows who you are and what you may do";
-    enrol "POST" "/me/totp", SignedIn, factors::start, "Begins to set up your second factor";
-    enrol "POST" "/me/totp/confirm", SignedIn, factors::confirm, "Turns your second factor on";
-    enrol "POST" "/me/totp/recovery-codes", SignedIn, factors::recovery_codes, "Gives you new recovery codes";
-    enrol "DELETE" "/me/totp", SignedIn, factors::delete, "Turns your second factor off";
-    "PUT" "/password", Anyone, accounts::change_password, "Changes your own password";
-    "GET" "/me/tokens", SignedIn, accounts::own_tokens, "Lists your personal access tokens";
-    "POST" "/me/tokens", SignedIn, accounts::create_token, "Makes a personal access token";
-    "DELETE" "/me/tokens/{token}", SignedIn, accounts::delete_own_token, "Revokes one of your tokens";
+    "GET" "/audit" ? SEARCH, System(Action::ReadAudit), journal::search() -> records RecordPage, "Searches the audit journal";
+    "POST" "/audit/verify", System(Action::ReadAudit), journal::verify() -> ok Verdict, "Looks whether the audit journal was tampered with";
+    "GET" "/projects/{project}/-/audit" ? SEARCH, Project(Action::ReadAudit), journal::search() -> records RecordPage, "Searches the audit journal of a project";
 
-    "GET" "/users", USERS, accounts::users, "Lists users";
-    "POST" "/users", USERS, accounts::create_user, "Makes a user";
-    "GET" "/users/{user}", USERS, accounts::user, "Shows a user";
-    step_up "PATCH" "/users/{user}", USERS, accounts::change_user, "Changes a user";
-    step_up "DELETE" "/users/{user}/totp", USERS, factors::delete_of, "Turns the second factor of a user off";
-    step_up "DELETE" "/users/{user}", USERS, accounts::delete_user, "Deletes a user";
-    step_up "POST" "/users/{user}/reset-password", USERS, accounts::reset_password, "Gives a user a new password";
-    "GET" "/users/{user}/tokens", USERS, accounts::tokens, "Lists the tokens of a user";
-    "DELETE" "/users/{user}/tokens/{token}", USERS, accounts::delete_token, "Revokes a token of a user";
+    "POST" "/session", Anyone, factors::open_session(NewSession) -> created Session, "Signs in, for several requests";
+    enrol "GET" "/me", SignedIn, accounts::whoami() -> ok Whoami, "Shows who you are and what you may do";
+    enrol "POST" "/me/totp", SignedIn, factors::start() -> created TotpStart, "Begins to set up your second factor";
+    enrol "POST" "/me/totp/confirm", SignedIn, factors::confirm(optional Code) -> ok RecoveryCodesShown, "Turns your second factor on";
+    enrol "POST" "/me/totp/recovery-codes", SignedIn, factors::recovery_codes(optional Code) -> ok RecoveryCodesShown, "Gives you new recovery codes";
+    enrol "DELETE" "/me/totp", SignedIn, factors::delete(optional Code) -> done, "Turns your second factor off";
+    "PUT" "/password", Anyone, accounts::change_password(OwnPassword) -> done, "Changes your own password";
+    "GET" "/me/tokens", SignedIn, accounts::own_tokens() -> ok Items<Token>, "Lists your personal access tokens";
+    "POST" "/me/tokens", SignedIn, accounts::create_token(NewToken) -> created Shown<Token>, "Makes a personal access token";
+    "DELETE" "/me/tokens/{token}", SignedIn, accounts::delete_own_token() -> done, "Revokes one of your tokens";
 
-    "GET" "/groups", USERS, accounts::groups, "Lists groups";
-    step_up "PUT" "/groups/{group}", USERS, accounts::put_group, "Makes or changes a group";
-    step_up "DELETE" "/groups/{group}", USERS, accounts::delete_group, "Deletes a group";
-    "GET" "/groups/{group}/members", USERS, accounts::group_members, "Lists the users in a group";
-    step_up "PUT" "/groups/{group}/members/{user}", USERS, accounts::add_to_group, "Puts a user into a group";
-    step_up "DELETE" "/groups/{group}/members/{user}", USERS, accounts::remove_from_group, "Takes a user out of a group";
+    "GET" "/users" ? AFTER, USERS, accounts::users() -> ok Page<User>, "Lists users";
+    "POST" "/users", USERS, accounts::create_user(NewUser) -> created User, "Makes a user";
+    "GET" "/users/{user}", USERS, accounts::user() -> ok User, "Shows a user";
+    step_up "PATCH" "/users/{user}", USERS, accounts::change_user(UserPatch) -> ok User, "Changes a user";
+    step_up "DELETE" "/users/{user}/totp", USERS, factors::delete_of() -> done, "Turns the second factor of a user off";
+    step_up "DELETE" "/users/{user}", USERS, accounts::delete_user() -> done, "Deletes a user";
+    step_up "POST" "/users/{user}/reset-password", USERS, accounts::reset_password() -> ok NewPassword, "Gives a user a new password";
+    "GET" "/users/{user}/tokens", USERS, accounts::tokens() -> ok Items<Token>, "Lists the tokens of a user";
+    "DELETE" "/users/{user}/tokens/{token}", USERS, accounts::delete_token() -> done, "Revokes a token of a user";
 
-    "GET" "/roles", SignedIn, accounts::roles, "Lists roles";
-    step_up "PUT" "/roles/{role}", System(Action::ManageRoles), accounts::put_role, "Defines a role";
-    step_up "DELETE" "/roles/{role}", System(Action::ManageRoles), accounts::delete_role, "Deletes a role";
+    "GET" "/groups" ? AFTER, USERS, accounts::groups() -> ok Page<Group>, "Lists groups";
+    step_up "PUT" "/groups/{group}", USERS, accounts::put_group(optional GroupBody) -> ok Group, "Makes or changes a group";
+    step_up "DELETE" "/groups/{group}", USERS, accounts::delete_group() -> done, "Deletes a group";
+    "GET" "/groups/{group}/members", USERS, accounts::group_members() -> ok Items<UserName>, "Lists the users in a group";
+    step_up "PUT" "/groups/{group}/members/{user}", USERS, accounts::add_to_group() -> done, "Puts a user into a group";
+    step_up "DELETE" "/groups/{group}/members/{user}", USERS, accounts::remove_from_group() -> done, "Takes a user out of a group";
 
-    "GET" "/members", System(Action::ReadMembers), projects::members, "Lists who has a role everywhere";
-    step_up "PUT" "/members/{principal}/{role}", System(Action::ManageMembers), projects::add_member, "Gives a role everywhere";
-    step_up "DELETE" "/members/{principal}/{role}", System(Action::ManageMembers), projects::remove_member, "Takes a role away";
-    "GET" "/robots", System(Action::ManageRobots), projects::robots, "Lists the robots of the registry";
-    "POST" "/robots", System(Action::ManageRobots), projects::create_robot, "Makes a robot of the registry";
-    "GET" "/robots/{robot}", System(Action::ManageRobots), projects::robot, "Shows a robot";
-    "PATCH" "/robots/{robot}", System(Action::ManageRobots), projects::change_robot, "Changes a robot";
-    "DELETE" "/robots/{robot}", System(Action::ManageRobots), projects::delete_robot, "Deletes a robot";
-    "POST" "/robots/{robot}/rotate", System(Action::ManageRobots), projects::rotate_robot, "Gives a robot a new secret";
+    "GET" "/roles", SignedIn, accounts::roles() -> ok Items<Role>, "Lists roles";
+    step_up "PUT" "/roles/{role}", System(Action::ManageRoles), accounts::put_role(RoleBody) -> ok Role, "Defines a role";
+    step_up "DELETE" "/roles/{role}", System(Action::ManageRoles), accounts::delete_role() -> done, "Deletes a role";
 
-    "GET" "/projects", SignedIn, projects::projects, "Lists the projects that you may see";
-    "PUT" "/projects/{project}", Around(Action::CreateProject), projects::create_project, "Makes a project";
-    "GET" "/projects/{project}", Project(Action::ReadProject), projects::project, "Shows a project";
-    "PATCH" "/projects/{project}", Project(Action::UpdateProject), projects::change_project, "Changes the settings of a project";
-    step_up "DELETE" "/projects/{project}", Project(Action::DeleteProject), projects::delete_project, "Deletes an empty project";
-    "GET" "/projects/{project}/-/members", Project(Action::ReadMembers), projects::members, "Lists who has a role in a project";
-    step_up "PUT" "/projects/{project}/-/members/{principal}/{role}", Project(Action::ManageMembers), projects::add_member, "Gives a role in a project";
-    step_up "DELETE" "/projects/{project}/-/members/{principal}/{role}", Project(Action::ManageMembers), projects::remove_member, "Takes a role in a project away";
-    "GET" "/projects/{project}/-/robots", Project(Action::ManageRobots), projects::robots, "Lists the robots of a project";
-    "POST" "/projects/{project}/-/robots", Project(Action::ManageRobots), projects::create_robot, "Makes a robot of a project";
-    "GET" "/projects/{project}/-/robots/{robot}", Project(Action::ManageRobots), projects::robot, "Shows a robot of a project";
-    "PATCH" "/projects/{project}/-/robots/{robot}", Project(Action::ManageRobots), projects::change_robot, "Changes a robot of a project";
-    "DELETE" "/projects/{project}/-/robots/{robot}", Project(Action::ManageRobots), projects::delete_robot, "Deletes a robot of a project";
-    "POST" "/projects/{project}/-/robots/{robot}/rotate", Project(Action::ManageRobots), projects::rotate_robot, "Gives a robot of a project a new secret";
+    "GET" "/members", System(Action::ReadMembers), projects::members() -> ok Items<Member>, "Lists who has a role everywhere";
+    step_up "PUT" "/members/{principal}/{role}", System(Action::ManageMembers), projects::add_member() -> done, "Gives a role everywhere";
+    step_up "DELETE" "/members/{principal}/{role}", System(Action::ManageMembers), projects::remove_member() -> done, "Takes a role away";
+    "GET" "/robots", System(Action::ManageRobots), projects::robots() -> ok Items<Robot>, "Lists the robots of the registry";
+    "POST" "/robots", System(Action::ManageRobots), projects::create_robot(NewRobot) -> created Shown<Robot>, "Makes a robot of the registry";
+    "GET" "/robots/{robot}", System(Action::ManageRobots), projects::robot() -> ok Robot, "Shows a robot";
+    "PATCH" "/robots/{robot}", System(Action::ManageRobots), projects::change_robot(RobotPatch) -> ok Robot, "Changes a robot";
+    "DELETE" "/robots/{robot}", System(Action::ManageRobots), projects::delete_robot() -> done, "Deletes a robot";
+    "POST" "/robots/{robot}/rotate", System(Action::ManageRobots), projects::rotate_robot(optional Rotation) -> ok Shown<Robot>, "Gives a robot a new secret";
+
+    "GET" "/projects" ? AFTER, SignedIn, projects::projects() -> ok Page<ProjectShown>, "Lists the projects that you may see";
+    "PUT" "/projects/{project}", Around(Action::CreateProject), projects::create_project(optional ProjectBody) -> created ProjectShown, "Makes a project";
+    "GET" "/projects/{project}", Project(Action::ReadProject), projects::project() -> ok ProjectShown, "Shows a project";
+    "PATCH" "/projects/{project}", Project(Action::UpdateProject), projects::change_project(ProjectPatch) -> ok ProjectShown, "Changes the settings of a project";
+    step_up "DELETE" "/projects/{project}", Project(Action::DeleteProject), projects::delete_project() -> done, "Deletes an empty project";
+    "GET" "/projects/{project}/-/members", Project(Action::ReadMembers), projects::members() -> ok Items<Member>, "Lists who has a role in a project";
+    step_up "PUT" "/projects/{project}/-/members/{principal}/{role}", Project(Action::ManageMembers), projects::add_member() -> done, "Gives a role in a project";
+    step_up "DELETE" "/projects/{project}/-/members/{principal}/{role}", Project(Action::ManageMembers), projects::remove_member() -> done, "Takes a role in a project away";
+    "GET" "/projects/{project}/-/robots", Project(Action::ManageRobots), projects::robots() -> ok Items<Robot>, "Lists the robots of a project";
+    "POST" "/projects/{project}/-/robots", Project(Action::ManageRobots), projects::create_robot(NewRobot) -> created Shown<Robot>, "Makes a robot of a project";
+    "GET" "/projects/{project}/-/robots/{robot}", Project(Action::ManageRobots), projects::robot() -> ok Robot, "Shows a robot of a project";
+    "PATCH" "/projects/{project}/-/robots/{robot}", Project(Action::ManageRobots), projects::change_robot(RobotPatch) -> ok Robot, "Changes a robot of a project";
+    "DELETE" "/projects/{project}/-/robots/{robot}", Project(Action::ManageRobots), projects::delete_robot() -> done, "Deletes a robot of a project";
+    "POST" "/projects/{project}/-/robots/{robot}/rotate", Project(Action::ManageRobots), projects::rotate_robot(optional Rotation) -> ok Shown<Robot>, "Gives a robot of a project a new secret";
 }
 
 /// What stands in the path at the names in braces.

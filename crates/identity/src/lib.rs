@@ -20,6 +20,7 @@ mod password;
 mod proof;
 mod qr;
 mod recovery;
+mod schema;
 mod second_factor;
 mod secret;
 mod sessions;

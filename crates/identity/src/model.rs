@@ -9,10 +9,12 @@ mod factor;
 use access::{Action, ActionSet, Rights, Settings};
 use meta::Timestamp;
 use oci::ProjectName;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::names::{GroupName, RobotName, UserName};
 use crate::password::PasswordHash;
+use crate::schema::{Moment, ProjectText};
 use crate::secret::{Secret, SecretHash};
 use crate::time;
 
@@ -20,7 +22,7 @@ pub(crate) use factor::FactorRecord;
 pub use factor::{NewSession, RecoveryCodesShown, SecondFactor, Session, TotpStart};
 
 /// Where a user's password is checked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Source {
     /// Here.
@@ -84,7 +86,7 @@ impl ProviderSubject {
 }
 
 /// A user.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct User {
     /// The name that they sign in with.
     pub name: UserName,
@@ -100,11 +102,12 @@ pub struct User {
     pub must_change_password: bool,
     /// Since when the user is known.
     #[serde(with = "time")]
+    #[schemars(with = "Moment")]
     pub created: Timestamp,
 }
 
 /// What is needed for a new user.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewUser {
     /// The name that they sign in with.
@@ -131,7 +134,7 @@ fn yes() -> bool {
 }
 
 /// What is to be changed of a user.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct UserPatch {
     /// Their address.
@@ -145,7 +148,7 @@ pub struct UserPatch {
 }
 
 /// Somebody's own new password.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PasswordChange {
     /// The one that is to be replaced.
@@ -165,7 +168,7 @@ pub(crate) struct GroupRecord {
 }
 
 /// A group of users.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Group {
     /// Its name.
@@ -194,7 +197,7 @@ pub(crate) struct RoleRecord {
 }
 
 /// A role.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Role {
     /// Its name.
@@ -286,7 +289,7 @@ pub(crate) struct BindingRecord {
 }
 
 /// A role that somebody has.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Member {
     /// Who.
     pub principal: Principal,
@@ -294,15 +297,17 @@ pub struct Member {
     pub role: String,
     /// In which project it was given; absent for the whole registry.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<ProjectText>")]
     pub project: Option<ProjectName>,
 }
 
 /// What may be done where: in a project with all that is below it, or everywhere.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Permission {
     /// Where; absent for everywhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<ProjectText>")]
     pub project: Option<ProjectName>,
     /// What.
     pub actions: Actions,
@@ -331,7 +336,7 @@ pub(crate) struct TokenRecord {
 }
 
 /// A personal access token.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Token {
     /// Its id: the first part of its text.
     pub id: String,
@@ -341,9 +346,11 @@ pub struct Token {
     pub label: String,
     /// Since when it exists.
     #[serde(with = "time")]
+    #[schemars(with = "Moment")]
     pub created: Timestamp,
     /// When it ends; never where absent.
     #[serde(with = "time::maybe")]
+    #[schemars(with = "Option<Moment>")]
     pub expires: Option<Timestamp>,
     /// What it is good for; all that its user may do where absent.
     pub permissions: Option<Vec<Permission>>,
@@ -352,13 +359,14 @@ pub struct Token {
 }
 
 /// What is needed for a new personal access token.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewToken {
     /// What its user calls it.
     pub label: String,
     /// When it ends; as late as the policy allows where absent.
     #[serde(with = "time::maybe", default)]
+    #[schemars(with = "Option<Moment>")]
     pub expires: Option<Timestamp>,
     /// What it is good for; all that its user may do where absent.
     #[serde(default)]
@@ -366,13 +374,15 @@ pub struct NewToken {
 }
 
 /// Something with a secret that is shown this once.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "{T}WithSecret")]
 pub struct Shown<T> {
     /// What it is.
     #[serde(flatten)]
     pub about: T,
     /// The secret.
     #[serde(serialize_with = "expose")]
+    #[schemars(with = "Secret")]
     pub secret: Secret,
 }
 
@@ -412,7 +422,7 @@ pub(crate) struct RobotRecord {
 }
 
 /// A robot: an account for a machine.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Robot {
     /// The name that it signs in with.
     pub name: RobotName,
@@ -422,9 +432,11 @@ pub struct Robot {
     pub disabled: bool,
     /// Since when it exists.
     #[serde(with = "time")]
+    #[schemars(with = "Moment")]
     pub created: Timestamp,
     /// When it ends; never where absent.
     #[serde(with = "time::maybe")]
+    #[schemars(with = "Option<Moment>")]
     pub expires: Option<Timestamp>,
     /// What it may do.
     pub permissions: Vec<Permission>,
@@ -435,7 +447,7 @@ pub struct Robot {
 }
 
 /// What is needed for a new robot.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewRobot {
     /// The part of its name after the project.
@@ -445,6 +457,7 @@ pub struct NewRobot {
     pub description: String,
     /// When it ends; as late as the policy allows where absent.
     #[serde(with = "time::maybe", default)]
+    #[schemars(with = "Option<Moment>")]
     pub expires: Option<Timestamp>,
     /// What it may do. Where absent: pull, in its own project.
     #[serde(default)]
@@ -452,7 +465,7 @@ pub struct NewRobot {
 }
 
 /// What is to be changed of a robot.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RobotPatch {
     /// What it is for.
@@ -464,7 +477,7 @@ pub struct RobotPatch {
 }
 
 /// How a robot's secret is to be replaced.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Rotation {
     /// How long the old secret stays good, in seconds.
@@ -502,9 +515,10 @@ impl ProjectRecord {
 }
 
 /// A project.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Project {
     /// Its name.
+    #[schemars(with = "ProjectText")]
     pub name: ProjectName,
     /// What it is for.
     pub description: String,
@@ -518,6 +532,7 @@ pub struct Project {
     pub is_public: bool,
     /// Since when it exists.
     #[serde(with = "time")]
+    #[schemars(with = "Moment")]
     pub created: Timestamp,
 }
 
@@ -542,18 +557,20 @@ pub struct NewProject {
 }
 
 /// What is to be changed of a project. A setting that is `null` is as in the project around it.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ProjectPatch {
     /// What it is for.
     pub description: Option<String>,
     /// Whether anybody may pull.
     #[serde(deserialize_with = "present")]
+    #[schemars(with = "Option<bool>")]
     pub public: Option<Option<bool>>,
     /// Whether roles from further out count.
     pub inherit_roles: Option<bool>,
     /// Whether a push makes the project that it names.
     #[serde(deserialize_with = "present")]
+    #[schemars(with = "Option<bool>")]
     pub create_on_push: Option<Option<bool>>,
 }
 
@@ -563,7 +580,7 @@ fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<O
 }
 
 /// Who somebody is, and what they may do.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Whoami {
     /// Their name.
     pub name: String,

@@ -9,6 +9,7 @@ use std::time::Duration;
 use access::{Action, Subject, Target, Unauthenticated, allowed, authorise_listing};
 use meta::Timestamp;
 use oci::RepoName;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::crypto::random_id;
@@ -60,7 +61,7 @@ pub enum Claimant<'a> {
 }
 
 /// What a client gets.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Issued {
     /// The access token.
     pub token: String,

@@ -29,6 +29,7 @@ use meta::{
     Batch, Clock, Committed, Condition, Entry, EntryKind, EntryName, MetaError, MetaStore, NewEntry, Origin,
     Timestamp, Write,
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -123,7 +124,8 @@ impl Known {
 }
 
 /// A page of a list.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "{T}Page")]
 pub struct Page<T> {
     /// What is on it.
     pub items: Vec<T>,

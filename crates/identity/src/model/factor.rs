@@ -1,10 +1,12 @@
 //! What is kept of second factors, and what is shown of them and of sessions.
 
 use meta::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::expose;
 use crate::recovery::RecoveryCodes;
+use crate::schema::Moment;
 use crate::secret::{Secret, SecretHash};
 use crate::time;
 use crate::totp::TotpSecret;
@@ -45,7 +47,7 @@ impl FactorRecord {
 }
 
 /// How it stands with somebody's second factor.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct SecondFactor {
     /// Whether it is on.
     pub on: bool,
@@ -56,27 +58,32 @@ pub struct SecondFactor {
 }
 
 /// A second factor that is to be set up: shown this once.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct TotpStart {
     /// The secret in base 32, to be typed into an app.
     #[serde(serialize_with = "expose")]
+    #[schemars(with = "Secret")]
     pub secret: Secret,
     /// The same as a URI, which an app opens.
     #[serde(serialize_with = "expose")]
+    #[schemars(with = "Secret")]
     pub uri: Secret,
     /// The URI as a QR code, for a terminal.
     #[serde(serialize_with = "expose")]
+    #[schemars(with = "Secret")]
     pub qr_text: Secret,
     /// The URI as a QR code, for a page.
     #[serde(serialize_with = "expose")]
+    #[schemars(with = "Secret")]
     pub qr_svg: Secret,
 }
 
 /// Recovery codes: shown this once.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct RecoveryCodesShown {
     /// The codes. Each is good once.
     #[serde(serialize_with = "expose_all")]
+    #[schemars(with = "Vec<Secret>")]
     pub recovery_codes: Vec<Secret>,
 }
 
@@ -85,7 +92,7 @@ fn expose_all<S: serde::Serializer>(secrets: &[Secret], serializer: S) -> Result
 }
 
 /// What a session is opened with.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewSession {
     /// The name.
@@ -98,13 +105,15 @@ pub struct NewSession {
 }
 
 /// A session: for who administers by hand.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Session {
     /// What is sent as `Authorization: Bearer`.
     #[serde(serialize_with = "expose")]
+    #[schemars(with = "Secret")]
     pub token: Secret,
     /// When it ends.
     #[serde(with = "time")]
+    #[schemars(with = "Moment")]
     pub expires: Timestamp,
     /// How long it may rest before it ends, in seconds.
     pub idle_seconds: u64,

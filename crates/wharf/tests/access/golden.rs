@@ -43,6 +43,8 @@ pub const OPERATIONS: &[(&str, &str)] = &[
 
 /// The routes of the administration API.
 pub const ROUTES: &[(&str, &str)] = &[
+    ("GET /openapi.json", "++ ++++++ ++++++ ++"),
+    ("GET /docs", "++ ++++++ ++++++ ++"),
     ("POST /gc", "-- ------ -----+ --"),
     ("POST /check", "-- ------ -----+ --"),
     ("POST /rebuild", "-- ------ -----+ --"),

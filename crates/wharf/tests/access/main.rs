@@ -4,6 +4,7 @@ mod attacks;
 mod audit;
 mod golden;
 mod matrix;
+mod reference;
 mod revocation;
 mod tokens;
 
