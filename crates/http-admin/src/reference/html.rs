@@ -264,10 +264,7 @@ fn fields(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
 }
 
 fn table(caption: &str, rows: &str) -> String {
-    format!(
-        "<div class=\"wide\"><table><caption>{}</caption><tbody>{rows}</tbody></table></div>",
-        escape(caption)
-    )
+    format!("<table><caption>{}</caption><tbody>{rows}</tbody></table>", escape(caption))
 }
 
 fn row(name: &str, form: &str, about: &str) -> String {

@@ -85,7 +85,8 @@ fn check(document: &Value, client: &Client, line: &str, template: &str, body: &V
     let (method, path) = line.split_once(' ').expect("a request line");
     let operation = &document["paths"][template][method.to_lowercase()];
     if let Some(schema) = operation.pointer("/requestBody/content/application~1json/schema") {
-        assert_eq!(faults(document, schema, body, line), Vec::<String>::new());
+        let left_out = body.is_null() && operation["requestBody"]["required"] == false;
+        assert!(left_out || faults(document, schema, body, line).is_empty(), "{line}: {body}");
     }
     let request = client.request(method, &format!("/api/v1{path}"));
     let answer = if body.is_null() { request.send() } else { request.body(body.to_string()).send() };
