@@ -3,7 +3,7 @@
 use identity::model::{
     Group, NewToken, NewUser, PasswordChange, Role, SecondFactor, Shown, Token, User, UserPatch, Whoami,
 };
-use identity::{GroupName, Page, UserName};
+use identity::{GroupName, Page, Secret, UserName};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -21,17 +21,24 @@ pub(crate) async fn whoami(call: &Call) -> Result<Whoami, Problem> {
 
 /// Somebody's own password: for who must change it before they can sign in, too.
 #[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct OwnPassword {
     /// The name that they sign in with.
     user: String,
-    #[serde(flatten)]
-    change: PasswordChange,
+    /// The one that is to be replaced.
+    #[schemars(with = "String")]
+    current: Secret,
+    /// The new one.
+    #[schemars(with = "String")]
+    new: Secret,
 }
 
 pub(crate) async fn change_password(
     call: &Call,
-    OwnPassword { user, change }: OwnPassword,
+    OwnPassword { user, current, new }: OwnPassword,
 ) -> Result<(), Problem> {
+    let change = PasswordChange { current, new };
+    call.claim(&user);
     call.identity()?.change_password(&user, change, call.code.as_ref(), call.context.address).await?;
     Ok(())
 }
@@ -96,7 +103,7 @@ pub(crate) async fn tokens(call: &Call) -> Result<Items<Token>, Problem> {
 
 pub(crate) async fn delete_token(call: &Call) -> Result<(), Problem> {
     let name: UserName = call.param("user")?;
-    call.directory()?.delete_token_of(call.grant()?, &name, call.params.get("token")).await?;
+    call.directory()?.delete_token_of(call.grant()?, &call.subject, &name, call.params.get("token")).await?;
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! One request, taken apart and allowed.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use access::{Action, Context, Grant, Subject, Target, authorise};
 use bytes::Bytes;
@@ -13,6 +13,9 @@ use crate::AdminEdge;
 use crate::problem::Problem;
 use crate::route::{Params, Permission, Route};
 
+/// The most characters of a name that was made up.
+const CLAIMED_MAX: usize = 80;
+
 /// One request.
 pub(crate) struct Call {
     pub(crate) edge: Arc<AdminEdge>,
@@ -21,6 +24,8 @@ pub(crate) struct Call {
     pub(crate) caller: Caller,
     /// The code of a second factor that came along.
     pub(crate) code: Option<Secret>,
+    /// Who they say they are, where the proof is in the body.
+    pub(crate) claimed: Arc<OnceLock<String>>,
     /// What the client calls this host.
     pub(crate) host: Option<String>,
     pub(crate) context: Arc<Context>,
@@ -62,6 +67,11 @@ impl Call {
                 denied.into()
             }
         })
+    }
+
+    /// Notes who they say they are, for the record of what comes of it.
+    pub(crate) fn claim(&self, name: &str) {
+        self.claimed.get_or_init(|| name.chars().take(CLAIMED_MAX).collect());
     }
 
     /// What was allowed.

@@ -20,7 +20,7 @@ mod reply;
 mod route;
 mod token;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use access::{Context, Gate, Presented, Unauthenticated};
 use futures_util::future::BoxFuture;
@@ -120,10 +120,16 @@ impl AdminEdge {
             Err(_) => (None, Params::default()),
         };
         let came = self.caller(&head.headers, &context, local, route).await;
-        let subject = came.caller.as_ref().ok().map(|caller| Arc::clone(&caller.subject));
+        let mut subject = came.caller.as_ref().ok().map(|caller| Arc::clone(&caller.subject));
+        let claimed = Arc::new(OnceLock::new());
         let outcome = match (came.caller, found) {
             (Ok(caller), Ok((route, params))) => {
-                let asker = Asker { caller, code: came.code, context: Arc::clone(&context) };
+                let asker = Asker {
+                    caller,
+                    code: came.code,
+                    context: Arc::clone(&context),
+                    claimed: Arc::clone(&claimed),
+                };
                 Arc::clone(&self).handle(&head, body, asker, route, params).await
             }
             (_, Err(problem)) => Err(problem),
@@ -134,14 +140,19 @@ impl AdminEdge {
             tracing::info!(request = id.as_str(), client = ?context.address, status, "{message}");
             problem.response(if path.is_some_and(maintains) { reply::LINES } else { reply::JSON })
         });
+        if claimed.get().is_some() {
+            // The proof was in the body: it is who they say, or nobody.
+            subject = None;
+        }
+        let by_body = claimed.get().is_some() && response.status().is_success();
         self.observer.observe(&Observation {
             route,
             status: response.status(),
             subject: subject.as_deref(),
             context: &context,
             project: params.project.as_ref(),
-            signed_in: came.signed_in,
-            claimed: came.claimed.as_deref(),
+            signed_in: came.signed_in || by_body,
+            claimed: came.claimed.as_deref().or(claimed.get().map(String::as_str)),
             detail: head.uri.path(),
         });
         if let Some(id) = id.to_header() {
@@ -158,7 +169,7 @@ impl AdminEdge {
         route: &'static Route,
         params: Params,
     ) -> Result<Response<Body>, Problem> {
-        let Asker { caller, code, context } = asker;
+        let Asker { caller, code, context, claimed } = asker;
         if caller.must_enrol && route.second_factor != SecondFactor::Enrolment {
             return Err(Unauthenticated::SecondFactorDue.into());
         }
@@ -180,7 +191,8 @@ impl AdminEdge {
         let query = head.uri.query().unwrap_or_default().to_owned();
         let host = host(head).map(ToOwned::to_owned);
         let subject = Arc::clone(&caller.subject);
-        let call = Call { edge: self, subject, caller, code, host, context, params, query, body, grant };
+        let call =
+            Call { edge: self, subject, caller, code, claimed, host, context, params, query, body, grant };
         Ok((route.handler)(&call).await?.0)
     }
 
@@ -235,6 +247,7 @@ struct Asker {
     caller: Caller,
     code: Option<Secret>,
     context: Arc<Context>,
+    claimed: Arc<OnceLock<String>>,
 }
 
 /// Whether the answers at a path are lines, which tell of work.

@@ -224,11 +224,11 @@ routes! {
     step_up "PUT" "/members/{principal}/{role}", System(Action::ManageMembers), projects::add_member() -> done, "Gives a role everywhere";
     step_up "DELETE" "/members/{principal}/{role}", System(Action::ManageMembers), projects::remove_member() -> done, "Takes a role away";
     "GET" "/robots", System(Action::ManageRobots), projects::robots() -> ok Items<Robot>, "Lists the robots of the registry";
-    "POST" "/robots", System(Action::ManageRobots), projects::create_robot(NewRobot) -> created Shown<Robot>, "Makes a robot of the registry";
+    step_up "POST" "/robots", System(Action::ManageRobots), projects::create_robot(NewRobot) -> created Shown<Robot>, "Makes a robot of the registry";
     "GET" "/robots/{robot}", System(Action::ManageRobots), projects::robot() -> ok Robot, "Shows a robot";
-    "PATCH" "/robots/{robot}", System(Action::ManageRobots), projects::change_robot(RobotPatch) -> ok Robot, "Changes a robot";
+    step_up "PATCH" "/robots/{robot}", System(Action::ManageRobots), projects::change_robot(RobotPatch) -> ok Robot, "Changes a robot";
     "DELETE" "/robots/{robot}", System(Action::ManageRobots), projects::delete_robot() -> done, "Deletes a robot";
-    "POST" "/robots/{robot}/rotate", System(Action::ManageRobots), projects::rotate_robot(optional Rotation) -> ok Shown<Robot>, "Gives a robot a new secret";
+    step_up "POST" "/robots/{robot}/rotate", System(Action::ManageRobots), projects::rotate_robot(optional Rotation) -> ok Shown<Robot>, "Gives a robot a new secret";
 
     "GET" "/projects" ? AFTER, SignedIn, projects::projects() -> ok Page<ProjectShown>, "Lists the projects that you may see";
     "PUT" "/projects/{project}", Around(Action::CreateProject), projects::create_project(optional ProjectBody) -> created ProjectShown, "Makes a project";
@@ -239,11 +239,11 @@ routes! {
     step_up "PUT" "/projects/{project}/-/members/{principal}/{role}", Project(Action::ManageMembers), projects::add_member() -> done, "Gives a role in a project";
     step_up "DELETE" "/projects/{project}/-/members/{principal}/{role}", Project(Action::ManageMembers), projects::remove_member() -> done, "Takes a role in a project away";
     "GET" "/projects/{project}/-/robots", Project(Action::ManageRobots), projects::robots() -> ok Items<Robot>, "Lists the robots of a project";
-    "POST" "/projects/{project}/-/robots", Project(Action::ManageRobots), projects::create_robot(NewRobot) -> created Shown<Robot>, "Makes a robot of a project";
+    step_up "POST" "/projects/{project}/-/robots", Project(Action::ManageRobots), projects::create_robot(NewRobot) -> created Shown<Robot>, "Makes a robot of a project";
     "GET" "/projects/{project}/-/robots/{robot}", Project(Action::ManageRobots), projects::robot() -> ok Robot, "Shows a robot of a project";
-    "PATCH" "/projects/{project}/-/robots/{robot}", Project(Action::ManageRobots), projects::change_robot(RobotPatch) -> ok Robot, "Changes a robot of a project";
+    step_up "PATCH" "/projects/{project}/-/robots/{robot}", Project(Action::ManageRobots), projects::change_robot(RobotPatch) -> ok Robot, "Changes a robot of a project";
     "DELETE" "/projects/{project}/-/robots/{robot}", Project(Action::ManageRobots), projects::delete_robot() -> done, "Deletes a robot of a project";
-    "POST" "/projects/{project}/-/robots/{robot}/rotate", Project(Action::ManageRobots), projects::rotate_robot(optional Rotation) -> ok Shown<Robot>, "Gives a robot of a project a new secret";
+    step_up "POST" "/projects/{project}/-/robots/{robot}/rotate", Project(Action::ManageRobots), projects::rotate_robot(optional Rotation) -> ok Shown<Robot>, "Gives a robot of a project a new secret";
 }
 
 /// What stands in the path at the names in braces.

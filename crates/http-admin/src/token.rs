@@ -10,7 +10,7 @@ use http::{Method, Request, Response, StatusCode};
 use http_kit::{
     Body, ConnInfo, Forwarded, Handler, Query, RequestBody, RequestId, TrustedProxies, credential,
 };
-use identity::{Claimant, Identity, IdentityError, Issued, Secret, TokenRequest};
+use identity::{Claimant, CryptoError, Identity, IdentityError, Issued, Secret, TokenRequest};
 use serde_json::json;
 
 use crate::observe::{Observation, Observe};
@@ -232,7 +232,9 @@ impl From<IdentityError> for Failure {
                 }
                 Unauthenticated::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable"),
             },
-            IdentityError::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid_scope"),
+            IdentityError::Invalid(_) | IdentityError::Crypto(CryptoError::TokenTooLarge(_)) => {
+                (StatusCode::BAD_REQUEST, "invalid_scope")
+            }
             _ => {
                 tracing::error!(%error, "a token could not be given out");
                 (StatusCode::INTERNAL_SERVER_ERROR, "server_error")

@@ -1,6 +1,7 @@
 //! The edge itself: finds out what is asked and by whom, runs the handler, and tells the observer.
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -285,7 +286,10 @@ impl OciEdge {
         let outcome = match (&subject, endpoint) {
             (Ok(subject), Ok(endpoint)) => self.dispatch(&arrived, subject, endpoint, body).await,
             (Ok(_), Err(error)) => Err(misrouted(error)),
-            (Err(error), _) => Err(arrived.not_accepted(operation, repository.as_ref(), error)),
+            (Err(error), _) => {
+                let refusal = arrived.not_accepted(operation, repository.as_ref(), error);
+                Err(self.refused_in_turn(arrived.context.address, refusal).await)
+            }
         };
         let subject = subject.ok();
         let mut response = outcome.unwrap_or_else(|error| arrived.refuse(name, subject.as_deref(), error));
@@ -317,6 +321,13 @@ impl OciEdge {
             response.headers_mut().insert(X_REQUEST_ID, id);
         }
         response
+    }
+
+    /// A wrong credential waits for its turn like a right one: else it would be the way around the limits.
+    async fn refused_in_turn(&self, address: Option<IpAddr>, refusal: WireError) -> WireError {
+        let Some(fair_use) = &self.fair else { return refusal };
+        let keys = Keys { address, identity: None, project: None };
+        fair_use.fair.admit(keys).await.map_or_else(crowded, |_admitted| refusal)
     }
 
     async fn dispatch(

@@ -117,6 +117,8 @@ struct Session {
     epoch: u64,
     /// When to ask again who keeps the user elsewhere; never where absent.
     fresh: Option<Timestamp>,
+    /// When it ends, whatever is done in it; only by its age where absent.
+    ends: Option<Timestamp>,
     opened: Timestamp,
     used: Timestamp,
     provider: Option<AtProvider>,
@@ -124,7 +126,8 @@ struct Session {
 
 impl Session {
     fn is_over(&self, limits: &BrowserLimits, now: Timestamp) -> bool {
-        self.used.plus(limits.idle) <= now || self.opened.plus(limits.longest) <= now
+        let is_over = self.ends.is_some_and(|ends| ends <= now);
+        is_over || self.used.plus(limits.idle) <= now || self.opened.plus(limits.longest) <= now
     }
 }
 
@@ -255,7 +258,7 @@ impl Identity {
         let ends = now.plus(self.directory().limits.browser.longest);
         let by = By::Session(proof::SessionId { id: String::new(), started: now, ends });
         let proof = Proof { by, ..proof };
-        let Known { subject, standing, fresh, .. } = self.subject_of(&proof).await?;
+        let Known { subject, standing, fresh, until } = self.subject_of(&proof).await?;
         if standing == Standing::Due {
             return Err(Unauthenticated::SecondFactorDue);
         }
@@ -264,8 +267,17 @@ impl Identity {
             Unauthenticated::Unavailable
         })?;
         let subject_now = Arc::clone(&subject);
-        let session =
-            Session { user, proof, subject: subject_now, epoch, fresh, opened: now, used: now, provider };
+        let session = Session {
+            user,
+            proof,
+            subject: subject_now,
+            epoch,
+            fresh,
+            ends: until,
+            opened: now,
+            used: now,
+            provider,
+        };
         self.browsers.open(&id, session, now);
         Ok(Opened { id, subject })
     }
@@ -331,6 +343,7 @@ mod tests {
             user: user.parse().unwrap(),
             proof: Proof::of(Credential::Nothing),
             fresh: None,
+            ends: None,
             subject: Arc::new(Subject::new(
                 Actor::User(user.into()),
                 "password",

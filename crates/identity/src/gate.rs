@@ -38,6 +38,9 @@ const REMEMBERED: usize = 20_000;
 /// How long one is remembered at most, so that a password is looked at again some time.
 const REMEMBERED_FOR: Duration = Duration::from_secs(3_600);
 
+/// What guesses are counted as that name nobody: no user can be called so.
+const NOBODY: &str = "(nobody)";
+
 /// Who gives access tokens out, and for whom.
 pub(crate) const ISSUER: &str = "wharf";
 pub(crate) const AUDIENCE: &str = "wharf";
@@ -197,11 +200,11 @@ impl Identity {
     ) -> Result<Proof, Unauthenticated> {
         match Authorization::parse(header).ok_or(Unauthenticated::Malformed)? {
             Authorization::Bearer(token) => match TokenSecret::parse(token.expose()) {
-                Some(secret) => self.prove_opaque(None, &secret, address).await,
+                Some(secret) => self.prove_opaque(None, &secret).await,
                 None => self.prove_signed(&token),
             },
             Authorization::Basic { name, secret } => match TokenSecret::parse(secret.expose()) {
-                Some(secret) => self.prove_opaque(Some(&name), &secret, address).await,
+                Some(secret) => self.prove_opaque(Some(&name), &secret).await,
                 None => self.prove_password(&name, secret, code, address).await,
             },
         }
@@ -231,19 +234,14 @@ impl Identity {
     }
 
     /// A personal access token or a robot's secret, with the name of its user or robot, or without.
-    async fn prove_opaque(
-        &self,
-        name: Option<&str>,
-        secret: &TokenSecret,
-        address: Option<IpAddr>,
-    ) -> Result<Proof, Unauthenticated> {
-        let counted = name.unwrap_or_else(|| secret.id());
-        self.may_try(counted, address)?;
+    ///
+    /// They are not counted as attempts: nobody guesses 260 bits. Were they, whoever has any token of a user could
+    /// forgive guesses at the password with it, and a job with an old secret would make all behind its address wait.
+    async fn prove_opaque(&self, name: Option<&str>, secret: &TokenSecret) -> Result<Proof, Unauthenticated> {
         let credential = match secret.kind() {
             TokenKind::Personal => self.prove_token(name, secret).await?,
             TokenKind::Robot => self.prove_robot(name, secret).await?,
         };
-        self.tried(counted, address, credential.is_some());
         let credential = credential.ok_or(Unauthenticated::Wrong)?;
         Ok(Proof::of(credential))
     }
@@ -302,8 +300,10 @@ impl Identity {
         password: Secret,
         address: Option<IpAddr>,
     ) -> Result<(UserName, UserRecord), Unauthenticated> {
-        self.may_try(name, address)?;
         let user = name.parse::<UserName>().ok();
+        // What is nobody's name is counted as one: it must not be the name of a count of another kind.
+        let name = user.as_ref().map_or(NOBODY, UserName::as_str);
+        self.may_try(name, address)?;
         let found = match &user {
             Some(user) => self.directory.find::<UserRecord>(EntryKind::User, user.as_str()).await,
             None => Ok(None),

@@ -216,7 +216,8 @@ impl Identity {
                 ((robot, Standing::Without), end)
             }
             Credential::Ldap { user, since } => {
-                let end = matches!(proof.by, By::Itself).then(|| since.plus(BELIEVED_FOR));
+                // A session must not outlive a password that was changed there for longer than a password would.
+                let end = matches!(proof.by, By::Itself | By::Session(_)).then(|| since.plus(BELIEVED_FOR));
                 (directory.by_ldap(user).await?, end)
             }
             Credential::Provider { user, hash } => (directory.by_provider(user, hash).await?, None),

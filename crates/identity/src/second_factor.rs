@@ -179,8 +179,8 @@ impl Identity {
         confirmed: bool,
         address: Option<IpAddr>,
     ) -> Result<(), Unauthenticated> {
-        // No user has a space in their name.
-        let counted = format!("{user} totp");
+        // No name that somebody signs in with has a control character.
+        let counted = format!("{user}\ntotp");
         let _one_after_another = self.codes.lock().await;
         self.may_try(&counted, address)?;
         let good = self.directory().use_code(user, code, confirmed).await.map_err(unavailable)?;

@@ -4,6 +4,7 @@
 //! events that committed with them, so none can be missing; which event was the last is told by the journal itself.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -15,12 +16,13 @@ use anyhow::{Context as _, Result, bail};
 use http::{Method, StatusCode};
 use http_admin::{JournalPlace, Permission};
 use http_oci::Operation;
-use meta::{Clock, Event, EventKind, MetaStore, SystemClock};
+use meta::{Batch, Clock, Event, EventKind, MetaStore, Origin, SystemClock, Write};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::config::Config;
 use crate::metrics::Metrics;
+use crate::refusals::{Refusals, Worth};
 use crate::span::Span;
 
 /// How often the journal is made durable.
@@ -34,6 +36,15 @@ const EVENTS: usize = 500;
 
 /// What the detail of a record of an event begins with.
 const EVENT: &str = "event ";
+
+/// The setting that tells how far events have been taken, for when retention has removed all records that do.
+const TAKEN: &str = "audit.taken";
+
+/// After how many looks for events that setting is written.
+const TAKEN_EVERY: u32 = 100;
+
+/// What the last refusal of an address in a minute that is written says.
+const MORE: &str = "more of this address are not written until the minute is over";
 
 /// After how many records that could not be written the log is told again.
 const TELL_EVERY: u64 = 1_000;
@@ -68,6 +79,8 @@ pub(crate) struct Auditor {
     journal: Arc<Journal>,
     /// The position of the last event that the journal has.
     taken: AtomicI64,
+    /// The same, as the setting has it.
+    noted: AtomicI64,
     lost: AtomicU64,
 }
 
@@ -121,8 +134,35 @@ impl Auditor {
     }
 
     async fn on(journal: Journal, meta: &dyn MetaStore) -> Result<Self> {
-        let taken = AtomicI64::new(last_event(journal.folder(), meta).await?);
-        Ok(Self { journal: Arc::new(journal), taken, lost: AtomicU64::new(0) })
+        let told = meta.setting(TAKEN).await?.and_then(|text| text.parse::<i64>().ok());
+        let written = last_event(journal.folder()).await?;
+        let taken = match told.max(written) {
+            Some(position) => position,
+            // A journal that is new begins with what happens from now on.
+            None => last_position(meta).await?,
+        };
+        let auditor = Self {
+            journal: Arc::new(journal),
+            taken: AtomicI64::new(taken),
+            noted: AtomicI64::new(-1),
+            lost: AtomicU64::new(0),
+        };
+        auditor.note_taken(meta).await?;
+        Ok(auditor)
+    }
+
+    /// Notes how far events have been taken: after what was written of them is durable.
+    async fn note_taken(&self, meta: &dyn MetaStore) -> Result<()> {
+        let taken = self.taken.load(Ordering::Relaxed);
+        if self.noted.load(Ordering::Relaxed) == taken {
+            return Ok(());
+        }
+        let journal = Arc::clone(&self.journal);
+        tokio::task::spawn_blocking(move || journal.flush()).await??;
+        let write = Write::Setting { name: TAKEN.into(), value: taken.to_string() };
+        meta.commit(Batch::of(Origin::default(), write)).await?;
+        self.noted.store(taken, Ordering::Relaxed);
+        Ok(())
     }
 
     /// A record that cannot be written stops nobody: the log is told, and the count is in the metrics.
@@ -148,6 +188,10 @@ impl Auditor {
             let looks = ended || turn.is_multiple_of(EVENTS_EVERY);
             if looks && let Err(error) = self.take_events(&*meta).await {
                 tracing::error!(%error, "events could not be taken into the audit journal");
+            }
+            let notes = ended || turn.is_multiple_of(EVENTS_EVERY * TAKEN_EVERY);
+            if notes && let Err(error) = self.note_taken(&*meta).await {
+                tracing::error!(%error, "how far the audit journal is could not be noted");
             }
             turn = turn.wrapping_add(1);
             let journal = Arc::clone(&self.journal);
@@ -203,8 +247,8 @@ impl Auditor {
     }
 }
 
-/// The last event that the journal has. A journal that is new begins with what happens from now on.
-async fn last_event(folder: &Path, meta: &dyn MetaStore) -> Result<i64> {
+/// The last event that the journal has, if it has any.
+async fn last_event(folder: &Path) -> Result<Option<i64>> {
     let folder = folder.to_owned();
     let query = Query { text: Some(EVENT.into()), ..Query::default() };
     let find = move || -> Result<Option<i64>, ::audit::AuditError> {
@@ -221,11 +265,7 @@ async fn last_event(folder: &Path, meta: &dyn MetaStore) -> Result<i64> {
             }
         }
     };
-    let found = tokio::task::spawn_blocking(find).await??;
-    match found {
-        Some(position) => Ok(position),
-        None => last_position(meta).await,
-    }
+    Ok(tokio::task::spawn_blocking(find).await??)
 }
 
 /// The position of the newest event: found by its place, for positions have no gaps.
@@ -287,6 +327,28 @@ fn action_of(event: &Event) -> Cow<'static, str> {
 pub(crate) struct Observers {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) auditor: Option<Arc<Auditor>>,
+    pub(crate) refusals: Refusals,
+}
+
+impl Observers {
+    /// Writes that somebody was refused: of nobody in particular, not without end.
+    fn refused(
+        &self,
+        auditor: &Auditor,
+        subject: Option<&Subject>,
+        address: Option<IpAddr>,
+        record: &NewRecord<'_>,
+    ) {
+        let worth = match subject.filter(|subject| !subject.is_anonymous()) {
+            Some(_) => Worth::Written,
+            None => self.refusals.count(address, SystemClock.now().micros()),
+        };
+        match worth {
+            Worth::Written => auditor.append(record),
+            Worth::Last => auditor.append(&NewRecord { detail: MORE, ..*record }),
+            Worth::Passed => false,
+        };
+    }
 }
 
 /// What each record of a request has.
@@ -379,13 +441,18 @@ impl http_oci::Observe for Observers {
             _ => String::new(),
         };
         let repository = observation.repository;
-        auditor.append(&NewRecord {
+        let record = NewRecord {
             project: repository.and_then(|name| name.projects().next()).unwrap_or_default(),
             repository: repository.map_or("", |name| name.as_str()),
             reference,
             digest: observation.digest.unwrap_or(&named),
             ..asked.record(action, if pulled { Outcome::Success } else { Outcome::Denied })
-        });
+        };
+        if pulled {
+            auditor.append(&record);
+        } else {
+            self.refused(auditor, subject, context.address, &record);
+        }
     }
 }
 
@@ -411,11 +478,16 @@ impl http_admin::Observe for Observers {
             status if status.is_success() => Outcome::Success,
             _ => Outcome::Failed,
         };
-        auditor.append(&NewRecord {
+        let record = NewRecord {
             project: observation.project.map_or("", |project| project.as_str()),
             detail: observation.detail,
             ..asked.record(action, outcome)
-        });
+        };
+        if refused {
+            self.refused(auditor, subject, context.address, &record);
+        } else {
+            auditor.append(&record);
+        }
     }
 }
 
@@ -435,7 +507,6 @@ impl ::console::Observe for Observers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use meta::{Batch, Origin, Write};
     use meta_sql::SqliteMeta;
 
     fn made(name: &str) -> Batch {
@@ -479,6 +550,24 @@ mod tests {
         let expect = ["one", "two", "three"].map(|name| format!("group.create group {name}"));
         assert_eq!(entries(folder.path()), expect);
         assert_eq!(meta.events(0, 10).await.unwrap().len(), 4);
+    }
+
+    #[tokio::test]
+    async fn events_are_not_passed_over_where_no_record_tells_of_them_any_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let meta: Arc<dyn MetaStore> = Arc::new(SqliteMeta::in_memory(Arc::new(SystemClock)).unwrap());
+        let first = auditor(folder.path(), &*meta).await;
+        meta.commit(made("taken")).await.unwrap();
+        first.take_events(&*meta).await.unwrap();
+        first.note_taken(&*meta).await.unwrap();
+        drop(first);
+        meta.commit(made("pending")).await.unwrap();
+        // All that told of events is gone, as when retention has removed it.
+        std::fs::remove_dir_all(folder.path()).unwrap();
+        std::fs::create_dir(folder.path()).unwrap();
+        let second = auditor(folder.path(), &*meta).await;
+        second.take_events(&*meta).await.unwrap();
+        assert_eq!(entries(folder.path()), ["group.create group pending"]);
     }
 
     #[tokio::test]

@@ -11,6 +11,7 @@ mod log;
 mod maintenance;
 mod memory;
 mod metrics;
+mod refusals;
 mod router;
 mod serve;
 mod span;

@@ -20,6 +20,7 @@ use crate::log;
 use crate::maintenance;
 use crate::memory;
 use crate::metrics::Metrics;
+use crate::refusals::Refusals;
 use crate::router::{Accounts, Local, Operation, Public};
 use crate::store::{Store, socket};
 use crate::users;
@@ -38,11 +39,16 @@ pub async fn serve(config: Config) -> Result<()> {
             config.data.display()
         );
     }
+    // What can fail comes before the first password is told.
+    let tls = load_tls(&config)?;
     let auditor = Auditor::open(&config, &*store.meta).await?;
     let identity = users::open(&config, &store).await?;
     let metrics = Arc::new(Metrics::new());
-    let tls = load_tls(&config)?;
-    let observers = Arc::new(Observers { metrics: Arc::clone(&metrics), auditor: auditor.clone() });
+    let observers = Arc::new(Observers {
+        metrics: Arc::clone(&metrics),
+        auditor: auditor.clone(),
+        refusals: Refusals::default(),
+    });
     let listeners = listeners(&config, &store, &observers, identity.as_ref(), tls.as_ref()).await?;
     let (stopping, stopped) = watch::channel(false);
     let jobs = tokio::spawn(maintenance::runner(&config, &store, &metrics, identity.as_ref())?.run(stopped));

@@ -95,10 +95,13 @@ impl Directory {
     pub async fn delete_token_of(
         &self,
         grant: &Grant,
+        subject: &Subject,
         user: &UserName,
         id: &str,
     ) -> Result<(), IdentityError> {
         expect(grant, Action::ManageUsers, &Target::System)?;
+        let (_, record) = self.get::<UserRecord>(EntryKind::User, user.as_str()).await?;
+        self.check_covers(subject, &self.rights_of_user(user, &record).await?)?;
         self.delete_token(user, id, origin(grant)).await
     }
 

@@ -111,6 +111,10 @@ impl Identity {
     ) -> Result<Credential, Unauthenticated> {
         // Directories look at neither capitals nor spaces around, so that guesses are counted without them.
         let counted = name.trim().to_lowercase();
+        // No name of a person has a control character, and one separates what else is counted.
+        if counted.contains(char::is_control) {
+            return Err(Unauthenticated::Wrong);
+        }
         self.may_try(&counted, address)?;
         let turn = people.turn().await?;
         // Others may have failed while this one waited for its turn.
