@@ -178,3 +178,39 @@ fn where_it_is_required_nothing_else_is_allowed_before() {
     ann.call("GET /v2/", None).expect(200);
     alone.call("DELETE /api/v1/users/ann/totp", Some(&recovery[2])).expect(404);
 }
+
+#[test]
+fn a_token_makes_no_robot_that_goes_around_the_second_factor() {
+    let (server, password) = server("none");
+    let client = server.client();
+    let admin = Caller { client: &client, authorization: basic("admin", &password) };
+    let token = admin.send("POST /api/v1/me/tokens", None, &json!({"label": "stolen"})).expect(201).json();
+    let (app, codes) = enrol(&admin);
+    let stolen = Caller { client: &client, authorization: basic("admin", token["secret"].as_str().unwrap()) };
+    let robot = json!({"name": "r", "permissions": [{"actions": ["user.manage", "member.manage"]}]});
+    let refused = stolen.send("POST /api/v1/robots", None, &robot).expect(401);
+    assert_eq!(refused.require("x-wharf-otp"), "required");
+    stolen.send("POST /api/v1/robots", Some(&app.code(1)), &robot).expect(201);
+    stolen.call("POST /api/v1/robots/r/rotate", None).expect(401);
+    stolen.call("POST /api/v1/robots/r/rotate", Some(&codes[0])).expect(200);
+}
+
+#[test]
+fn nobody_else_uses_up_the_tries_of_a_code() {
+    let (server, password) = server("none");
+    let client = server.client();
+    let admin = Caller { client: &client, authorization: basic("admin", &password) };
+    let (app, _) = enrol(&admin);
+    for name in ["admin totp", "admin\ntotp", "admin\u{0}totp"] {
+        let guess = Caller { client: &client, authorization: basic(name, "not a password of anybody") };
+        for _ in 0..15 {
+            guess.call("GET /api/v1/me", None);
+            let body = json!({"user": name, "password": "not a password of anybody"});
+            guess.send("POST /api/v1/session", None, &body);
+        }
+    }
+    // What was guessed from this address makes it wait, but not the code of another one.
+    let elsewhere = client.with("X-Forwarded-For", "192.0.2.7");
+    let admin = Caller { client: &elsewhere, authorization: basic("admin", &password) };
+    admin.call("GET /api/v1/me", Some(&app.code(1))).expect(200);
+}

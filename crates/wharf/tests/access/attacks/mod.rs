@@ -3,6 +3,7 @@
 mod content;
 mod escalation;
 mod forgery;
+mod guessing;
 mod headers;
 mod input;
 mod names;
