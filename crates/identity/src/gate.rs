@@ -38,8 +38,8 @@ const REMEMBERED: usize = 20_000;
 /// How long one is remembered at most, so that a password is looked at again some time.
 const REMEMBERED_FOR: Duration = Duration::from_secs(3_600);
 
-/// What guesses are counted as that name nobody: no user can be called so.
-const NOBODY: &str = "(nobody)";
+/// How many characters of a name that no user can have are counted by.
+const STRANGE_MAX: usize = 100;
 
 /// Who gives access tokens out, and for whom.
 pub(crate) const ISSUER: &str = "wharf";
@@ -301,8 +301,9 @@ impl Identity {
         address: Option<IpAddr>,
     ) -> Result<(UserName, UserRecord), Unauthenticated> {
         let user = name.parse::<UserName>().ok();
-        // What is nobody's name is counted as one: it must not be the name of a count of another kind.
-        let name = user.as_ref().map_or(NOBODY, UserName::as_str);
+        // What can be nobody's name must not be that of a count of another kind.
+        let strange = || format!("?{}", name.chars().take(STRANGE_MAX).collect::<String>());
+        let name = &*user.as_ref().map_or_else(strange, ToString::to_string);
         self.may_try(name, address)?;
         let found = match &user {
             Some(user) => self.directory.find::<UserRecord>(EntryKind::User, user.as_str()).await,
