@@ -35,6 +35,12 @@ pub enum AuditError {
 }
 
 impl AuditError {
+    /// Whether only room is missing.
+    pub(crate) fn is_full(&self) -> bool {
+        let (Self::Write { source, .. } | Self::Flush { source, .. } | Self::Io { source, .. }) = self;
+        matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    }
+
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { action, path: path.to_owned(), source }
     }

@@ -49,6 +49,11 @@ impl Folder {
         self.0.join(format!("{first:0DIGITS$}{ENDING}"))
     }
 
+    /// Where records are that are in no file yet.
+    pub fn intake(&self) -> PathBuf {
+        self.0.join("INTAKE")
+    }
+
     /// The first records of all files, in order.
     pub fn files(&self) -> Result<Vec<u64>, AuditError> {
         let list = || -> io::Result<Vec<u64>> {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
 use std::mem;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,12 +12,12 @@ use std::time::Duration;
 use crate::chain::SealKey;
 use crate::error::AuditError;
 use crate::folder::{Folder, Mark, MarkKind};
-use crate::line;
+use crate::intake::{Frame, Frames, Intake};
 use crate::position::Position;
 use crate::record::NewRecord;
-use crate::recover::{Recovered, recover};
+use crate::recover::{Note, Recovered, recover};
 use crate::retain::retain;
-use crate::time::{Stamp, day};
+use crate::time::day;
 
 /// Tells the time in microseconds since 1970 UTC.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
@@ -59,51 +60,66 @@ impl Options {
 pub struct Journal {
     folder: Folder,
     options: Options,
-    state: Mutex<State>,
-    /// Held while flushing, so that flushes come one after the other.
-    upkeep: Mutex<Upkeep>,
+    /// Held for no longer than it takes to copy a line.
+    intake: Mutex<Intake>,
+    /// Held while the disk works. Whoever needs both takes this one first.
+    files: Mutex<Files>,
 }
 
-/// What each record changes.
-struct State {
+/// What is written into the files, and how far they have come.
+struct Files {
     writer: Writer,
-    /// The file's name.
+    /// The name of the file that is written to.
     first: u64,
     position: Position,
     /// Whether something was written since the last flush.
     is_dirty: bool,
     sealed_at: i64,
-    stamp: Stamp,
-    /// The line that is being made. Kept, so that a record allocates nothing.
-    line: Vec<u8>,
-}
-
-struct Upkeep {
     /// What HEAD holds.
     head: Option<Mark>,
     /// When retention last looked, and which file was written to then.
     retained: Option<(i64, u64)>,
+    /// What is taken from the intake, and the lines of it. Kept, so that writing them allocates nothing.
+    frames: Vec<u8>,
+    lines: Vec<u8>,
 }
 
 impl Journal {
-    /// Opens the journal in a folder, which is made where it is not there, and goes on from its end. Where a crash
-    /// or somebody else has damaged it, a record tells of that.
+    /// Opens the journal in a folder, which is made where it is not there, and goes on from its end, with what a process
+    /// before had not come to write down. Where a crash or somebody else has damaged it, a record tells of that. A disk
+    /// that is full does not hinder it.
     pub fn open(folder: &Path, options: Options) -> Result<Self, AuditError> {
         let folder = Folder::new(folder);
         folder.make()?;
-        let Recovered { file, first, length, position, note } = recover(&folder, options.key.as_ref())?;
+        let (mut intake, left) = Intake::open(&folder)?;
+        let Recovered { file, first, length, position, mut note } = recover(&folder, options.key.as_ref())?;
         let writer = Writer { file: Arc::new(file), length, is_torn: false };
-        let sealed_at = (options.clock)();
-        let (stamp, line) = (Stamp::default(), Vec::new());
-        // A process that was killed may have written what nobody has flushed.
-        let state = State { writer, first, position, is_dirty: true, sealed_at, stamp, line };
-        let upkeep = Upkeep { head: None, retained: None };
-        let journal = Self { folder, options, state: Mutex::new(state), upkeep: Mutex::new(upkeep) };
+        let mut files = Files {
+            writer,
+            first,
+            position,
+            // A process that was killed may have written what nobody has flushed.
+            is_dirty: true,
+            sealed_at: (options.clock)(),
+            head: None,
+            retained: None,
+            frames: Vec::new(),
+            lines: Vec::new(),
+        };
+        let (sound, problem) = follow(&left, files.position.last);
+        // What a kill has cut in the middle is still in the intake.
+        note = note.filter(|note| !note.is_cut() || sound.is_empty()).or(problem);
+        files.write_down(&folder, &options, &left[sound])?;
+        intake.begin(files.position.last);
+        let journal = Self { folder, options, intake: Mutex::new(intake), files: Mutex::new(files) };
         if let Some(note) = note {
             tracing::error!(folder = %journal.folder.path().display(), "audit journal: {}", note.detail);
             journal.append(&note.record())?;
         }
-        journal.flush()?;
+        match journal.flush() {
+            Err(error) if error.is_full() => tracing::error!(%error, "the audit journal goes on later"),
+            outcome => outcome?,
+        }
         Ok(journal)
     }
 
@@ -112,23 +128,25 @@ impl Journal {
         self.folder.path()
     }
 
-    /// Adds a record and gives its number. When this returns, the kernel has it: a killed process loses nothing. After an
-    /// error the record is not there, and the journal goes on as soon as it can.
+    /// Adds a record and gives its number. When this returns, the kernel has it: a killed process loses nothing. The disk is
+    /// waited for only where it has not kept up with some thousand records. After an error the record is not there, and
+    /// the journal goes on as soon as it can.
     pub fn append(&self, record: &NewRecord<'_>) -> Result<u64, AuditError> {
-        let mut guard = self.state();
-        let state = &mut *guard;
-        // Within the lock, so that times are in the order of the numbers.
-        let now = (self.options.clock)();
-        let seq = state.position.last + 1;
-        state.line.clear();
-        line::write(seq, now, record, &mut state.stamp, &mut state.line);
-        if self.is_full(state, now) {
-            self.turn_over(state, now)?;
+        loop {
+            let mut intake = self.intake();
+            // Within the lock, so that times are in the order of the numbers.
+            let now = (self.options.clock)();
+            if let Some(seq) = intake.put(now, record) {
+                return Ok(seq);
+            }
+            drop(intake);
+            self.settle()?;
         }
-        state.writer.put(&state.line).map_err(AuditError::write(&self.folder.file(state.first)))?;
-        state.position.pass_record(seq, now, &state.line);
-        state.is_dirty = true;
-        Ok(seq)
+    }
+
+    /// Writes down what was added, so that who searches the folder finds it.
+    pub fn settle(&self) -> Result<(), AuditError> {
+        self.settle_into(&mut self.files())
     }
 
     /// Makes durable what was added, seals it when it is time, and removes files that are too old or too many. To be
@@ -142,69 +160,133 @@ impl Journal {
         self.upkeep(true)
     }
 
+    fn settle_into(&self, files: &mut Files) -> Result<(), AuditError> {
+        let mut frames = mem::take(&mut files.frames);
+        // Both halves, and not what is added meanwhile.
+        for _ in 0..2 {
+            let Some(half) = self.intake().take(&mut frames) else { break };
+            files.write_down(&self.folder, &self.options, &frames)?;
+            self.intake().clear(half);
+        }
+        files.frames = frames;
+        Ok(())
+    }
+
     fn upkeep(&self, is_end: bool) -> Result<(), AuditError> {
-        let mut upkeep = self.upkeep.lock().unwrap_or_else(PoisonError::into_inner);
+        let files = &mut *self.files();
         let now = (self.options.clock)();
-        let mut state = self.state();
-        let is_time = is_end || has_passed(self.options.seal_every, state.sealed_at, now);
-        let sealing = if is_time { self.seal(&mut state, now) } else { Ok(()) };
-        let (file, first, head) = (state.writer.file.clone(), state.first, state.position.sealed);
-        let was_dirty = mem::take(&mut state.is_dirty);
-        // Records are added while the disk works.
-        drop(state);
-        if was_dirty && let Err(error) = file.sync_data() {
-            self.state().is_dirty = true;
-            return Err(AuditError::flush(&self.folder.file(first))(error));
+        let settling = self.settle_into(files);
+        let is_time = is_end || has_passed(self.options.seal_every, files.sealed_at, now);
+        let sealing = if is_time { files.seal(&self.folder, now) } else { Ok(()) };
+        if files.is_dirty {
+            files.writer.file.sync_data().map_err(AuditError::flush(&self.folder.file(files.first)))?;
+            files.is_dirty = false;
         }
-        if upkeep.head != Some(head) {
+        let head = files.position.sealed;
+        if files.head != Some(head) {
             self.folder.set_mark(MarkKind::Head, &head, self.options.key.as_ref())?;
-            upkeep.head = Some(head);
+            files.head = Some(head);
         }
-        sealing?;
-        if upkeep.retained.is_none_or(|(at, file)| file != first || has_passed(RETAIN_EVERY, at, now)) {
+        settling.and(sealing)?;
+        let first = files.first;
+        if files.retained.is_none_or(|(at, file)| file != first || has_passed(RETAIN_EVERY, at, now)) {
             retain(&self.folder, &self.options, now)?;
-            upkeep.retained = Some((now, first));
+            files.retained = Some((now, first));
         }
         Ok(())
     }
 
-    fn is_full(&self, state: &State, now: i64) -> bool {
-        // A file without records has nothing to end.
-        state.position.times.is_some_and(|times| {
-            let length = state.writer.length + state.line.len() as u64;
-            length > self.options.segment_bytes || day(now) > day(times.from)
-        })
+    /// What a panic elsewhere has left is whole: a frame counts only once it is there.
+    fn intake(&self) -> MutexGuard<'_, Intake> {
+        self.intake.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a panic elsewhere has left is whole: they are changed only after the file.
+    fn files(&self) -> MutexGuard<'_, Files> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Files {
+    /// Writes the lines of frames, but those that are there already, by one `write` for each file.
+    fn write_down(&mut self, folder: &Folder, options: &Options, frames: &[u8]) -> Result<(), AuditError> {
+        let mut lines = mem::take(&mut self.lines);
+        lines.clear();
+        let mut position = self.position.clone();
+        for Frame { seq, time, line } in Frames(frames) {
+            if seq <= position.last {
+                continue;
+            }
+            // A file without records has nothing to end.
+            let is_full = position.times.is_some_and(|times| {
+                let length = self.writer.length + (lines.len() + line.len()) as u64;
+                length > options.segment_bytes || day(time) > day(times.from)
+            });
+            if is_full {
+                self.put(folder, &lines, position)?;
+                lines.clear();
+                self.turn_over(folder, time)?;
+                position = self.position.clone();
+            }
+            lines.extend_from_slice(line);
+            position.pass_record(seq, time, line);
+        }
+        self.put(folder, &lines, position)?;
+        self.lines = lines;
+        Ok(())
+    }
+
+    fn put(&mut self, folder: &Folder, lines: &[u8], position: Position) -> Result<(), AuditError> {
+        if !lines.is_empty() {
+            self.writer.put(lines).map_err(|error| AuditError::write(&folder.file(self.first))(error))?;
+            (self.position, self.is_dirty) = (position, true);
+        }
+        Ok(())
     }
 
     /// Ends the file and begins the next. The old one must be durable with its seal before: if the new one were and the
     /// old one not, a power cut would look like tampering.
-    fn turn_over(&self, state: &mut State, now: i64) -> Result<(), AuditError> {
-        self.seal(state, now)?;
-        state.writer.file.sync_data().map_err(AuditError::write(&self.folder.file(state.first)))?;
-        let (file, length, position) = begin(&self.folder, &state.position)?;
-        state.writer = Writer { file: Arc::new(file), length, is_torn: false };
-        (state.first, state.position) = (state.position.last + 1, position);
+    fn turn_over(&mut self, folder: &Folder, now: i64) -> Result<(), AuditError> {
+        self.seal(folder, now)?;
+        self.writer.file.sync_data().map_err(AuditError::write(&folder.file(self.first)))?;
+        let (file, length, position) = begin(folder, &self.position)?;
+        self.writer = Writer { file: Arc::new(file), length, is_torn: false };
+        (self.first, self.position) = (self.position.last + 1, position);
         Ok(())
     }
 
-    fn seal(&self, state: &mut State, now: i64) -> Result<(), AuditError> {
-        if state.position.unsealed() == 0 {
+    fn seal(&mut self, folder: &Folder, now: i64) -> Result<(), AuditError> {
+        if self.position.unsealed() == 0 {
             return Ok(());
         }
-        let seal = state.position.seal();
-        state
-            .writer
-            .put(seal.line().as_bytes())
-            .map_err(AuditError::write(&self.folder.file(state.first)))?;
-        state.position.pass_seal(&seal);
-        (state.sealed_at, state.is_dirty) = (now, true);
+        let seal = self.position.seal();
+        self.writer.put(seal.line().as_bytes()).map_err(AuditError::write(&folder.file(self.first)))?;
+        self.position.pass_seal(&seal);
+        (self.sealed_at, self.is_dirty) = (now, true);
         Ok(())
     }
+}
 
-    /// What a panic elsewhere has left is whole: the state is changed only after the file.
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+/// Which bytes of what a process before left in the intake follow a record and are sound, and what is to be told where
+/// they are not all.
+fn follow(left: &[u8], last: u64) -> (Range<usize>, Option<Note>) {
+    let (mut place, mut next, mut range) = (0, last + 1, 0..0);
+    let mut frames = Frames(left);
+    while let Some(frame) = frames.next() {
+        let start = place;
+        place = left.len() - frames.0.len();
+        if frame.seq <= last {
+            continue;
+        }
+        if frame.seq != next || !frame.is_sound() {
+            let note =
+                format!("what was to follow record {} was changed before it was written down", next - 1);
+            return (range, Some(Note::damaged(note)));
+        }
+        range = if range.is_empty() { start..place } else { range.start..place };
+        next += 1;
     }
+    (range, None)
 }
 
 impl fmt::Debug for Journal {
@@ -249,15 +331,15 @@ struct Writer {
 }
 
 impl Writer {
-    /// Appends a line, or nothing.
-    fn put(&mut self, line: &[u8]) -> io::Result<()> {
+    /// Appends lines, or nothing.
+    fn put(&mut self, lines: &[u8]) -> io::Result<()> {
         if self.is_torn {
             self.file.set_len(self.length)?;
             self.is_torn = false;
         }
-        let outcome = (&*self.file).write_all(line);
+        let outcome = (&*self.file).write_all(lines);
         match outcome {
-            Ok(()) => self.length += line.len() as u64,
+            Ok(()) => self.length += lines.len() as u64,
             Err(_) => self.is_torn = self.file.set_len(self.length).is_err(),
         }
         outcome
@@ -275,27 +357,88 @@ mod tests {
 
     /// Puts another file in the place of the one that is written to, and gives that one.
     fn exchange(journal: &Journal, file: Arc<File>) -> Arc<File> {
-        mem::replace(&mut journal.state().writer.file, file)
+        mem::replace(&mut journal.files().writer.file, file)
     }
 
     #[test]
-    fn a_line_that_cannot_be_taken_back_is_taken_back_later() {
+    fn lines_that_cannot_be_taken_back_are_taken_back_later() {
         let folder = tempfile::tempdir().unwrap();
         let journal = open(folder.path());
         let record = NewRecord { action: "pull", ..NewRecord::default() };
         journal.append(&record).unwrap();
+        journal.settle().unwrap();
         // Takes no line, and cannot be cut either.
         let full = Arc::new(OpenOptions::new().write(true).open("/dev/full").unwrap());
         let file = exchange(&journal, full);
+        assert_eq!(
+            journal.append(&record).unwrap(),
+            2,
+            "what cannot be written down yet waits in the intake"
+        );
         for _ in 0..2 {
-            assert!(matches!(journal.append(&record), Err(AuditError::Write { .. })));
+            assert!(matches!(journal.settle(), Err(AuditError::Write { .. })));
         }
         (&*file).write_all(b"{\"v\":1,\"seq\":2,\"ti").unwrap();
         exchange(&journal, file);
-        assert_eq!(journal.append(&record).unwrap(), 2);
+        assert_eq!(journal.append(&record).unwrap(), 3);
         journal.close().unwrap();
         let report = crate::verify(folder.path(), None).unwrap();
-        assert_eq!((report.records, report.sealed_through, report.problems), (2, 2, vec![]));
+        assert_eq!((report.records, report.sealed_through, report.problems), (3, 3, vec![]));
+    }
+
+    #[test]
+    fn without_room_anywhere_a_record_is_refused_until_there_is_some() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = open(folder.path());
+        let full = Arc::new(OpenOptions::new().write(true).open("/dev/full").unwrap());
+        let file = exchange(&journal, full);
+        let record = NewRecord { action: "pull", agent: &"x".repeat(400), ..NewRecord::default() };
+        let taken = (0..).take_while(|_| journal.append(&record).is_ok()).count() as u64;
+        assert!(taken > 1_000, "{taken}");
+        assert!(matches!(journal.append(&record), Err(AuditError::Write { .. })));
+        exchange(&journal, file);
+        assert_eq!(journal.append(&record).unwrap(), taken + 1);
+        journal.close().unwrap();
+        let report = crate::verify(folder.path(), None).unwrap();
+        assert_eq!((report.records, report.problems), (taken + 1, vec![]));
+    }
+
+    #[test]
+    fn what_a_killed_process_had_not_written_down_is_written_by_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = open(folder.path());
+        let record = NewRecord { action: "pull", ..NewRecord::default() };
+        journal.append(&record).unwrap();
+        journal.settle().unwrap();
+        journal.append(&record).unwrap();
+        // A kill in the middle of writing it down, and before it was taken from the intake.
+        (&*journal.files().writer.file).write_all(b"{\"v\":1,\"seq\":2,\"ti").unwrap();
+        mem::forget(journal);
+        let journal = open(folder.path());
+        assert_eq!(journal.append(&record).unwrap(), 3);
+        journal.close().unwrap();
+        let report = crate::verify(folder.path(), None).unwrap();
+        assert_eq!((report.records, report.problems), (3, vec![]), "and nothing is told of a cut");
+    }
+
+    #[test]
+    fn what_was_changed_in_the_intake_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = open(folder.path());
+        for action in ["one", "two", "three"] {
+            journal.append(&NewRecord { action, ..NewRecord::default() }).unwrap();
+        }
+        mem::forget(journal);
+        let path = Folder::new(folder.path()).intake();
+        let mut bytes = std::fs::read(&path).unwrap();
+        let at = bytes.windows(6).position(|bytes| bytes == b"\"two\",").unwrap();
+        bytes[at..at + 5].copy_from_slice(b"\"tw\n\"");
+        std::fs::write(&path, bytes).unwrap();
+        drop(open(folder.path()));
+        let oldest = crate::Window { newest_first: false, ..crate::Window::default() };
+        let page = crate::search(folder.path(), &crate::Query::default(), &oldest).unwrap();
+        let actions: Vec<_> = page.records.iter().map(|record| &*record.action).collect();
+        assert_eq!(actions, ["one", "journal.damaged"]);
     }
 
     #[test]
@@ -303,6 +446,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let journal = open(folder.path());
         journal.append(&NewRecord::default()).unwrap();
+        journal.settle().unwrap();
         // A device that cannot be flushed.
         let null = Arc::new(File::open("/dev/null").unwrap());
         let file = exchange(&journal, null);

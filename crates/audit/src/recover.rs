@@ -23,6 +23,8 @@ pub(crate) struct Recovered {
     pub note: Option<Note>,
 }
 
+const CUT: &str = "journal.cut";
+
 /// What the journal tells of itself.
 pub(crate) struct Note {
     pub action: &'static str,
@@ -32,10 +34,15 @@ pub(crate) struct Note {
 impl Note {
     fn cut(bytes: u64, last: u64) -> Self {
         let detail = format!("{bytes} bytes after record {last}, left unfinished by a crash, were cut off");
-        Self { action: "journal.cut", detail }
+        Self { action: CUT, detail }
     }
 
-    fn damaged(detail: String) -> Self {
+    /// Whether only the end was cut off.
+    pub fn is_cut(&self) -> bool {
+        self.action == CUT
+    }
+
+    pub fn damaged(detail: String) -> Self {
         Self { action: "journal.damaged", detail }
     }
 

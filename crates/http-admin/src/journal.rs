@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use access::{Action, Target};
-use audit::{Outcome, Page, Query, Record, SealKey, Window};
+use audit::{AuditError, Journal, Outcome, Page, Query, Record, SealKey, Window};
 use chrono::{DateTime, Utc};
 use futures_util::stream::try_unfold;
 use http::header::{CONTENT_TYPE, HeaderValue};
@@ -27,6 +27,27 @@ pub struct JournalPlace {
     pub key: Option<Arc<SealKey>>,
     /// What this machine is called in syslog lines.
     pub hostname: Arc<str>,
+    /// The journal itself, where this process writes it: it has records that are in no file yet.
+    pub writer: Option<Arc<Journal>>,
+}
+
+impl JournalPlace {
+    fn search(&self, query: &Query, window: &Window) -> Result<Page, AuditError> {
+        self.settle();
+        audit::search(&self.folder, query, window)
+    }
+
+    fn verify(&self) -> Result<audit::Report, AuditError> {
+        self.settle();
+        audit::verify(&self.folder, self.key.as_deref())
+    }
+
+    /// What cannot be written down yet is not found yet; that is no reason to find nothing.
+    fn settle(&self) {
+        if let Some(Err(error)) = self.writer.as_ref().map(|writer| writer.settle()) {
+            tracing::warn!(%error, "the newest records cannot be searched");
+        }
+    }
 }
 
 /// The most records on a page.
@@ -121,7 +142,7 @@ pub(crate) async fn search(call: &Call) -> Result<Reply, Problem> {
 pub(crate) async fn verify(call: &Call) -> Result<Verdict, Problem> {
     let place = place(call)?;
     debug_assert_eq!(call.grant()?.action(), Action::ReadAudit);
-    let work = tokio::task::spawn_blocking(move || audit::verify(&place.folder, place.key.as_deref()));
+    let work = tokio::task::spawn_blocking(move || place.verify());
     let report = work.await.map_err(|error| failed(&error))?.map_err(|error| failed(&error))?;
     Ok(Verdict {
         sound: report.is_sound(),
@@ -141,7 +162,7 @@ fn place(call: &Call) -> Result<JournalPlace, Problem> {
 }
 
 async fn look(place: JournalPlace, query: Query, window: Window) -> Result<Page, Problem> {
-    let work = tokio::task::spawn_blocking(move || audit::search(&place.folder, &query, &window));
+    let work = tokio::task::spawn_blocking(move || place.search(&query, &window));
     work.await.map_err(|error| failed(&error))?.map_err(|error| failed(&error))
 }
 
@@ -153,7 +174,7 @@ fn export(place: JournalPlace, wanted: Wanted) -> Reply {
         let hostname = Arc::clone(&place.hostname);
         async move {
             let Some(window) = state else { return Ok::<_, std::io::Error>(None) };
-            let work = tokio::task::spawn_blocking(move || audit::search(&place.folder, &query, &window));
+            let work = tokio::task::spawn_blocking(move || place.search(&query, &window));
             let page = work.await.map_err(std::io::Error::other)?.map_err(std::io::Error::other)?;
             let line = |record: &Record| match format {
                 Format::Syslog => audit::syslog(record, &hostname),

@@ -99,7 +99,7 @@ async fn by_store(config: &Config, request: &AdminRequest) -> Result<(StatusCode
     };
     let registry = Arc::clone(&store.registry);
     let edge = AdminEdge::new(registry, gate, identity, TrustedProxies::new(Vec::new())).alone();
-    let edge = Arc::new(match audit::place(config)? {
+    let edge = Arc::new(match audit::place(config, None)? {
         Some(place) => edge.with_journal(place),
         None => edge,
     });

@@ -84,8 +84,8 @@ pub(crate) struct Auditor {
     lost: AtomicU64,
 }
 
-/// Where the journal of a data folder is, if it has one.
-pub(crate) fn place(config: &Config) -> Result<Option<JournalPlace>> {
+/// Where the journal of a data folder is, if it has one, and who writes it, if this process does.
+pub(crate) fn place(config: &Config, auditor: Option<&Auditor>) -> Result<Option<JournalPlace>> {
     if !config.audit.enabled {
         return Ok(None);
     }
@@ -96,6 +96,7 @@ pub(crate) fn place(config: &Config) -> Result<Option<JournalPlace>> {
         folder: folder(&config.data),
         key: key(&config.audit)?.map(Arc::new),
         hostname: hostname.into(),
+        writer: auditor.map(|auditor| Arc::clone(&auditor.journal)),
     }))
 }
 
@@ -524,7 +525,9 @@ mod tests {
         Auditor::on(journal, meta).await.unwrap()
     }
 
-    fn entries(folder: &Path) -> Vec<String> {
+    fn entries(auditor: &Auditor) -> Vec<String> {
+        auditor.journal.settle().unwrap();
+        let folder = auditor.journal.folder();
         let oldest_first = Window { newest_first: false, ..Window::default() };
         let page = ::audit::search(folder, &Query::default(), &oldest_first).unwrap();
         page.records.into_iter().map(|record| format!("{} {}", record.action, record.entry)).collect()
@@ -537,7 +540,7 @@ mod tests {
         meta.commit(made("before")).await.unwrap();
         let first = auditor(folder.path(), &*meta).await;
         first.take_events(&*meta).await.unwrap();
-        assert_eq!(entries(folder.path()), Vec::<String>::new(), "what was before the journal is not in it");
+        assert_eq!(entries(&first), Vec::<String>::new(), "what was before the journal is not in it");
         for name in ["one", "two"] {
             meta.commit(made(name)).await.unwrap();
         }
@@ -548,7 +551,7 @@ mod tests {
         second.take_events(&*meta).await.unwrap();
         second.take_events(&*meta).await.unwrap();
         let expect = ["one", "two", "three"].map(|name| format!("group.create group {name}"));
-        assert_eq!(entries(folder.path()), expect);
+        assert_eq!(entries(&second), expect);
         assert_eq!(meta.events(0, 10).await.unwrap().len(), 4);
     }
 
@@ -567,7 +570,7 @@ mod tests {
         std::fs::create_dir(folder.path()).unwrap();
         let second = auditor(folder.path(), &*meta).await;
         second.take_events(&*meta).await.unwrap();
-        assert_eq!(entries(folder.path()), ["group.create group pending"]);
+        assert_eq!(entries(&second), ["group.create group pending"]);
     }
 
     #[tokio::test]

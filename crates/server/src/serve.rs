@@ -104,7 +104,7 @@ async fn listeners(
     let operation = Arc::new(Operation { meta: Arc::clone(&store.meta), observers: Arc::clone(observers) });
     let admin = AdminEdge::new(Arc::clone(registry), gate, identity.cloned(), proxies(config)?)
         .observed(Arc::clone(observers) as Arc<dyn http_admin::Observe>);
-    let admin = match audit::place(config)? {
+    let admin = match audit::place(config, observers.auditor.as_deref())? {
         Some(place) => admin.with_journal(place),
         None => admin,
     };

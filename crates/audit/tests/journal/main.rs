@@ -63,6 +63,7 @@ impl House {
                 journal.flush().unwrap();
             }
         }
+        journal.settle().unwrap();
     }
 
     fn verify(&self) -> Report {
@@ -125,6 +126,7 @@ fn what_was_added_is_there_after_each_opening() {
             );
         }
     }
+    house.open();
     let all = house.all();
     assert_eq!(all.len(), 6);
     assert_gapless(&all, 1);
@@ -138,6 +140,7 @@ fn stored_lines_are_what_is_exported() {
     let journal = house.open();
     let record = NewRecord { agent: "a\n\"\u{2028}", outcome: Outcome::Denied, entry: "é", ..pull("\0") };
     journal.append(&record).unwrap();
+    journal.settle().unwrap();
     let text = fs::read_to_string(&house.files()[0]).unwrap();
     assert_eq!(text.lines().nth(1), Some(json_line(&house.all()[0]).as_str()));
 }

@@ -29,6 +29,7 @@ fn house() -> House {
             journal.flush().unwrap();
         }
     }
+    journal.settle().unwrap();
     assert!(house.files().len() > 4);
     house
 }
