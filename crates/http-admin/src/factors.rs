@@ -30,6 +30,10 @@ pub(crate) async fn open_session(call: &Call, mut new: NewSession) -> Result<Ses
     Ok(call.identity()?.open_session(new, call.context.address).await?)
 }
 
+pub(crate) async fn end_session(call: &Call) -> Result<(), Problem> {
+    Ok(call.identity()?.end_session(&call.caller, &call.context).await?)
+}
+
 pub(crate) async fn start(call: &Call) -> Result<TotpStart, Problem> {
     let issuer = call.host.as_deref().unwrap_or(ISSUER);
     Ok(call.identity()?.start_totp(&call.subject, &call.context, issuer).await?)

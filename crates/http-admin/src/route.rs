@@ -189,6 +189,7 @@ routes! {
     "GET" "/projects/{project}/-/audit" ? SEARCH, Project(Action::ReadAudit), journal::search() -> records RecordPage, "Searches the audit journal of a project";
 
     "POST" "/session", Anyone, factors::open_session(NewSession) -> created Session, "Signs in, for several requests";
+    enrol "DELETE" "/session", SignedIn, factors::end_session() -> done, "Signs out: ends the session that is presented";
     enrol "GET" "/me", SignedIn, accounts::whoami() -> ok Whoami, "Shows who you are and what you may do";
     enrol "POST" "/me/totp", SignedIn, factors::start() -> created TotpStart, "Begins to set up your second factor";
     enrol "POST" "/me/totp/confirm", SignedIn, factors::confirm(optional Code) -> ok RecoveryCodesShown, "Turns your second factor on";

@@ -20,7 +20,7 @@ use crate::crypto::{self, CryptoError};
 use crate::directory::ProviderAccount;
 use crate::gate::Identity;
 use crate::names::UserName;
-use crate::proof::{self, By, Credential, Known, Proof, Standing};
+use crate::proof::{self, By, Credential, Known, Proof, Standing, mark_of};
 use crate::secret::Secret;
 
 /// The most sessions at once, of all and of one user. Beyond, those end that have rested longest.
@@ -240,8 +240,8 @@ impl Identity {
         address: Option<IpAddr>,
     ) -> Result<Opened, IdentityError> {
         let user = self.directory().provider_user(&account, address).await?;
-        let credential = Credential::provider(&user, &account.subject);
-        let proof = Proof::of(credential);
+        let (entry, record) = self.directory().live_user(&user).await?;
+        let proof = Proof::of(Credential::Provider { user: user.clone(), mark: mark_of(&entry, &record) });
         let ProviderAccount { subject, session, id_token, .. } = account;
         let at = AtProvider { subject: subject.subject, session, id_token };
         Ok(self.open_browser(user, proof, Some(at)).await?)

@@ -25,7 +25,7 @@ use crate::external::External;
 use crate::keys::Keys;
 use crate::model::{PasswordChange, RobotRecord, TokenRecord, UserRecord};
 use crate::names::{RobotName, UserName};
-use crate::proof::{By, Credential, Known, Proof, SessionId, Standing, scope_of, unavailable};
+use crate::proof::{By, Credential, Known, Proof, SessionId, Standing, mark_of, scope_of, unavailable};
 use crate::secret::Secret;
 use crate::sessions::{SESSION_AUDIENCE, Sessions};
 use crate::signer::{Claims, TokenError};
@@ -223,11 +223,7 @@ impl Identity {
                 (credential.user().ok_or(Unauthenticated::Wrong)?, credential)
             }
             Some(credential) => return Ok(Proof::of(credential)),
-            None => {
-                let (user, record) = self.check_password(name, password, address).await?;
-                let hash = record.password.as_ref().ok_or(Unauthenticated::Wrong)?;
-                (user.clone(), Credential::password(&user, hash))
-            }
+            None => self.check_password(name, password, address).await?,
         };
         let factor = self.check_factor(&user, code, address).await?;
         Ok(Proof { credential, factor, by: By::Itself })
@@ -299,7 +295,7 @@ impl Identity {
         name: &str,
         password: Secret,
         address: Option<IpAddr>,
-    ) -> Result<(UserName, UserRecord), Unauthenticated> {
+    ) -> Result<(UserName, Credential), Unauthenticated> {
         let user = name.parse::<UserName>().ok();
         // What can be nobody's name must not be that of a count of another kind.
         let strange = || format!("?{}", name.chars().take(STRANGE_MAX).collect::<String>());
@@ -309,16 +305,19 @@ impl Identity {
             Some(user) => self.directory.find::<UserRecord>(EntryKind::User, user.as_str()).await,
             None => Ok(None),
         };
-        let record = found.map_err(unavailable)?.map(|(_, record)| record).filter(|record| !record.disabled);
-        let hash = record.as_ref().and_then(|record| record.password.clone());
+        let found = found.map_err(unavailable)?.filter(|(_, record)| !record.disabled);
+        let hash = found.as_ref().and_then(|(_, record)| record.password.clone());
         let is_known = hash.is_some();
         let turn = self.directory.hasher.turn().await.map_err(|error| busy(&error))?;
         // Others may have failed while this one waited for its turn.
         self.may_try(name, address)?;
         let same = turn.verify(hash, password).await.map_err(|error| busy(&error))? && is_known;
         self.tried(name, address, same);
-        match (user, record) {
-            (Some(user), Some(record)) if same => Ok((user, record)),
+        match (user, found) {
+            (Some(user), Some((entry, record))) if same => {
+                let mark = mark_of(&entry, &record);
+                Ok((user.clone(), Credential::Password { user, mark }))
+            }
             _ => Err(Unauthenticated::Wrong),
         }
     }

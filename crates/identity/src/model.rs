@@ -59,6 +59,9 @@ pub(crate) struct UserRecord {
     pub(crate) display_name: String,
     #[serde(default)]
     pub(crate) disabled: bool,
+    /// How often they have been kept out: what they had opened before stays shut when they are let in again.
+    #[serde(default)]
+    pub(crate) times_disabled: u32,
     /// The hash of the password (argon2id); none for who cannot sign in with one here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) password: Option<PasswordHash>,

@@ -4,14 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use access::{Action, ActionSet, Actor, Scope, Subject, Unauthenticated};
-use meta::{EntryKind, Timestamp};
+use meta::{Entry, EntryKind, Timestamp};
 use oci::RepoName;
 
 use crate::external::BELIEVED_FOR;
 use crate::gate::seconds;
-use crate::model::{ProviderSubject, RobotRecord, Source, TokenRecord, UserRecord, rights};
+use crate::model::{RobotRecord, Source, TokenRecord, UserRecord, rights};
 use crate::names::{RobotName, UserName};
-use crate::password::PasswordHash;
 use crate::secret::SecretHash;
 use crate::signer::Claims;
 use crate::{Directory, Identity, IdentityError};
@@ -25,17 +24,17 @@ pub(crate) enum Credential {
     /// Nothing: an access token was given to nobody in particular.
     Nothing,
     /// A password.
-    Password { user: UserName, hash: String },
+    Password { user: UserName, mark: String },
     /// A personal access token.
     Token { id: String, hash: String },
     /// A robot's secret.
     Robot { name: RobotName, hash: String },
     /// A password that an LDAP directory took at that moment.
-    Ldap { user: UserName, since: Timestamp },
+    Ldap { user: UserName, since: Timestamp, mark: String },
     /// The token of a CI job or a pod, which ends at that moment.
     Workload { rule: String, subject: String, until: Timestamp },
     /// That an OpenID provider said who it is.
-    Provider { user: UserName, hash: String },
+    Provider { user: UserName, mark: String },
 }
 
 /// What showed who somebody is.
@@ -91,10 +90,6 @@ impl Proof {
 }
 
 impl Credential {
-    pub(crate) fn password(user: &UserName, hash: &PasswordHash) -> Self {
-        Self::Password { user: user.clone(), hash: fingerprint_of_password(hash) }
-    }
-
     pub(crate) fn token(id: &str, hash: &SecretHash) -> Self {
         Self::Token { id: id.to_owned(), hash: fingerprint(hash) }
     }
@@ -127,20 +122,16 @@ impl Credential {
         }
     }
 
-    pub(crate) fn provider(user: &UserName, subject: &ProviderSubject) -> Self {
-        Self::Provider { user: user.clone(), hash: fingerprint_of_subject(subject) }
-    }
-
     /// What an access token says of it: a name, a way, and what tells this secret from the one that replaces it.
     pub(crate) fn claims(&self) -> (String, String) {
         match self {
             Self::Nothing => (String::new(), "anonymous".into()),
-            Self::Password { user, hash } => (user.to_string(), format!("password:{hash}")),
+            Self::Password { user, mark } => (user.to_string(), format!("password:{mark}")),
             Self::Token { id, hash } => (id.clone(), format!("token:{hash}")),
             Self::Robot { name, hash } => (name.to_string(), format!("robot:{hash}")),
-            Self::Ldap { user, since } => (user.to_string(), format!("ldap:{}", since.micros())),
+            Self::Ldap { user, since, mark } => (user.to_string(), format!("ldap:{}:{mark}", since.micros())),
             Self::Workload { rule, subject, .. } => (subject.clone(), format!("workload:{rule}")),
-            Self::Provider { user, hash } => (user.to_string(), format!("oidc:{hash}")),
+            Self::Provider { user, mark } => (user.to_string(), format!("oidc:{mark}")),
         }
     }
 
@@ -158,17 +149,18 @@ impl Credential {
         let (way, hash) = claims.via.split_once(':')?;
         let hash = hash.to_owned();
         match way {
-            "password" => Some(Self::Password { user: uid.parse().ok()?, hash }),
+            "password" => Some(Self::Password { user: uid.parse().ok()?, mark: hash }),
             "token" => Some(Self::Token { id: uid.clone(), hash }),
             "robot" => Some(Self::Robot { name: uid.parse().ok()?, hash }),
             "ldap" => {
-                let since = Timestamp::from_micros(hash.parse().ok()?);
-                Some(Self::Ldap { user: uid.parse().ok()?, since })
+                let (since, mark) = hash.split_once(':')?;
+                let since = Timestamp::from_micros(since.parse().ok()?);
+                Some(Self::Ldap { user: uid.parse().ok()?, since, mark: mark.to_owned() })
             }
             "workload" => {
                 Some(Self::Workload { rule: hash, subject: uid.clone(), until: seconds(claims.exp) })
             }
-            "oidc" => Some(Self::Provider { user: uid.parse().ok()?, hash }),
+            "oidc" => Some(Self::Provider { user: uid.parse().ok()?, mark: hash }),
             _ => None,
         }
     }
@@ -179,12 +171,16 @@ pub(crate) fn fingerprint(hash: &SecretHash) -> String {
     hash.to_hex().chars().take(16).collect()
 }
 
-fn fingerprint_of_password(hash: &PasswordHash) -> String {
-    fingerprint(&SecretHash::of(&crate::Secret::new(hash.as_str())))
-}
-
-fn fingerprint_of_subject(subject: &ProviderSubject) -> String {
-    fingerprint(&SecretHash::of(&crate::Secret::new(subject.key())))
+/// What tells a user from another one of that name, from themselves with another password, and from themselves before
+/// they were kept out.
+pub(crate) fn mark_of(entry: &Entry, record: &UserRecord) -> String {
+    let secret = match (&record.password, &record.subject) {
+        (Some(hash), _) => hash.as_str().to_owned(),
+        (None, Some(subject)) => subject.key(),
+        (None, None) => String::new(),
+    };
+    let text = format!("{} {} {secret}", entry.created.micros(), record.times_disabled);
+    fingerprint(&SecretHash::of(&crate::Secret::new(text)))
 }
 
 /// Somebody, and until when that can be believed.
@@ -199,7 +195,7 @@ pub(crate) struct Known {
 
 impl Identity {
     /// Who it is whom a proof is of, and what they may do now. Fails where that is over: the user is gone or kept out,
-    /// or the secret was replaced; or where a password stands alone, and there is a second factor.
+    /// or the secret was replaced, or the session ended; or where a password stands alone, and there is a second factor.
     pub(crate) async fn subject_of(&self, proof: &Proof) -> Result<Known, Unauthenticated> {
         // An access token ends after minutes: nobody else is asked about its user.
         let fresh = match &proof.by {
@@ -207,20 +203,29 @@ impl Identity {
             By::Itself | By::Session(_) => self.confirm(&proof.credential).await?,
         };
         let directory = self.directory();
+        if let By::Session(session) = &proof.by
+            && directory.has_ended(session).await?
+        {
+            return Err(Unauthenticated::Wrong);
+        }
         let ((subject, standing), end) = match &proof.credential {
             Credential::Nothing => ((Subject::anonymous(), Standing::Without), None),
-            Credential::Password { user, hash } => (directory.by_password(user, hash).await?, None),
+            Credential::Password { user, mark } => {
+                (directory.by_person(user, mark, (Source::Local, "password")).await?, None)
+            }
             Credential::Token { id, hash } => directory.by_token(id, hash).await?,
             Credential::Robot { name, hash } => {
                 let (robot, end) = directory.by_robot(name, hash).await?;
                 ((robot, Standing::Without), end)
             }
-            Credential::Ldap { user, since } => {
+            Credential::Ldap { user, since, mark } => {
                 // A session must not outlive a password that was changed there for longer than a password would.
                 let end = matches!(proof.by, By::Itself | By::Session(_)).then(|| since.plus(BELIEVED_FOR));
-                (directory.by_ldap(user).await?, end)
+                (directory.by_person(user, mark, (Source::Ldap, "ldap")).await?, end)
             }
-            Credential::Provider { user, hash } => (directory.by_provider(user, hash).await?, None),
+            Credential::Provider { user, mark } => {
+                (directory.by_person(user, mark, (Source::Oidc, "oidc")).await?, None)
+            }
             Credential::Workload { rule, subject, until } => {
                 ((self.by_workload(rule, subject)?, Standing::Without), Some(*until))
             }
@@ -242,16 +247,20 @@ impl Identity {
 }
 
 impl Directory {
-    async fn by_password(&self, name: &UserName, hash: &str) -> Result<(Subject, Standing), Unauthenticated> {
-        let record = self.live_user(name).await?;
-        let same = record.password.as_ref().is_some_and(|now| fingerprint_of_password(now) == hash);
-        if !same {
+    async fn by_person(
+        &self,
+        name: &UserName,
+        mark: &str,
+        (source, via): (Source, &'static str),
+    ) -> Result<(Subject, Standing), Unauthenticated> {
+        let (entry, record) = self.live_user(name).await?;
+        if record.source != source || mark_of(&entry, &record) != mark {
             return Err(Unauthenticated::Wrong);
         }
         if record.must_change_password {
             return Err(Unauthenticated::PasswordExpired);
         }
-        self.user_subject(name, &record, "password").await
+        self.user_subject(name, &record, via).await
     }
 
     async fn by_token(
@@ -265,7 +274,7 @@ impl Directory {
         if fingerprint(&token.hash) != hash || token.expires.is_some_and(|end| end <= now) {
             return Err(Unauthenticated::Wrong);
         }
-        let user = self.live_user(&token.user).await?;
+        let (_, user) = self.live_user(&token.user).await?;
         self.note_use(id, now);
         let (subject, standing) = self.user_subject(&token.user, &user, "token").await?;
         let subject = match &token.permissions {
@@ -297,27 +306,10 @@ impl Directory {
         Ok((subject, end))
     }
 
-    async fn by_ldap(&self, name: &UserName) -> Result<(Subject, Standing), Unauthenticated> {
-        let record = self.live_user(name).await?;
-        if record.source != Source::Ldap {
-            return Err(Unauthenticated::Wrong);
-        }
-        self.user_subject(name, &record, "ldap").await
-    }
-
-    async fn by_provider(&self, name: &UserName, hash: &str) -> Result<(Subject, Standing), Unauthenticated> {
-        let record = self.live_user(name).await?;
-        let same = record.subject.as_ref().is_some_and(|subject| fingerprint_of_subject(subject) == hash);
-        if record.source != Source::Oidc || !same {
-            return Err(Unauthenticated::Wrong);
-        }
-        self.user_subject(name, &record, "oidc").await
-    }
-
     /// A user who is not kept out.
-    async fn live_user(&self, name: &UserName) -> Result<UserRecord, Unauthenticated> {
+    pub(crate) async fn live_user(&self, name: &UserName) -> Result<(Entry, UserRecord), Unauthenticated> {
         let found = self.find::<UserRecord>(EntryKind::User, name.as_str()).await.map_err(unavailable)?;
-        found.map(|(_, record)| record).filter(|record| !record.disabled).ok_or(Unauthenticated::Wrong)
+        found.filter(|(_, record)| !record.disabled).ok_or(Unauthenticated::Wrong)
     }
 
     async fn user_subject(
@@ -405,15 +397,14 @@ mod tests {
         };
         let (hash, user): (String, UserName) = ("0123456789abcdef".into(), "ann".parse().unwrap());
         check(Credential::Nothing, "", "anonymous");
-        check(
-            Credential::Password { user: user.clone(), hash: hash.clone() },
-            "ann",
-            "password:0123456789abcdef",
-        );
+        let mark = hash.clone();
+        check(Credential::Password { user: user.clone(), mark }, "ann", "password:0123456789abcdef");
         check(Credential::Token { id: "x".into(), hash: hash.clone() }, "x", "token:0123456789abcdef");
         let name: RobotName = "robot$team+ci".parse().unwrap();
         check(Credential::Robot { name, hash }, "robot$team+ci", "robot:0123456789abcdef");
-        check(Credential::Ldap { user, since: seconds(7) }, "ann", "ldap:7000000");
+        let ldap = Credential::Ldap { user: user.clone(), since: seconds(7), mark: "0123".into() };
+        check(ldap, "ann", "ldap:7000000:0123");
+        check(Credential::Provider { user, mark: "0123".into() }, "ann", "oidc:0123");
         let (rule, subject) = ("main".to_owned(), "repo:org/app:ref:refs/heads/main".to_owned());
         let workload = Credential::Workload { rule, subject: subject.clone(), until: end };
         check(workload, &subject, "workload:main");

@@ -14,7 +14,7 @@ use crate::directory::signed_in_by_hand;
 use crate::gate::Identity;
 use crate::model::{RecoveryCodesShown, TotpStart};
 use crate::names::UserName;
-use crate::proof::{By, Standing, unavailable};
+use crate::proof::{By, SessionId, Standing, unavailable};
 use crate::qr::Qr;
 use crate::secret::Secret;
 
@@ -31,12 +31,14 @@ pub struct Caller {
     pub with_code: bool,
     /// Whether nothing more is wanted of them for what cannot be undone.
     is_fresh: bool,
+    /// The session that they came in, where it was one.
+    pub(crate) session: Option<SessionId>,
 }
 
 impl Caller {
     /// Somebody who has no second factor.
     pub const fn without(subject: Arc<Subject>) -> Self {
-        Self { subject, must_enrol: false, with_code: false, is_fresh: true }
+        Self { subject, must_enrol: false, with_code: false, is_fresh: true, session: None }
     }
 }
 
@@ -52,15 +54,18 @@ impl Identity {
         };
         let verified = self.verify(header, code, presented.address).await?;
         let with_code = verified.proof.is_spent();
-        let is_young = match &verified.proof.by {
-            By::Session(session) => self.directory().now() < session.started.plus(FRESH),
-            By::Itself | By::Token(..) => false,
+        let session = match &verified.proof.by {
+            By::Session(session) => Some(session.clone()),
+            By::Itself | By::Token(..) => None,
         };
+        let is_young =
+            session.as_ref().is_some_and(|session| self.directory().now() < session.started.plus(FRESH));
         Ok(Caller {
             subject: Arc::clone(&verified.subject),
             must_enrol: verified.standing == Standing::Due,
             with_code,
             is_fresh: with_code || is_young || !matches!(verified.standing, Standing::Has(_)),
+            session,
         })
     }
 

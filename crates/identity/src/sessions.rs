@@ -2,22 +2,24 @@
 //!
 //! A session is a token that is signed like an access token, and is for administration only. When it was last used
 //! is noted in memory: after a restart it counts as used when it began, so at worst it ends too early. It ends with
-//! the password and with the second factor that it was opened with.
+//! the password and with the second factor that it was opened with, and when its user is kept out. Who ends one by
+//! hand has that written down for as long as the token would be good.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use access::Unauthenticated;
+use access::{Context, Unauthenticated};
 use meta::Timestamp;
 
-use crate::IdentityError;
+use crate::directory::oneself;
 use crate::gate::{Identity, Remembered, seconds};
 use crate::model::{NewSession, Session};
 use crate::proof::{By, Known, SessionId};
 use crate::secret::Secret;
 use crate::signer::Claims;
+use crate::{Caller, IdentityError};
 
 /// Whom sessions are for.
 pub(crate) const SESSION_AUDIENCE: &str = "wharf/api";
@@ -74,6 +76,8 @@ impl Identity {
         address: Option<IpAddr>,
     ) -> Result<Session, IdentityError> {
         let proof = self.prove_password(&new.user, new.password, new.otp.as_ref(), address).await?;
+        // The token of a CI job is a password, too, and nobody's who administers by hand.
+        proof.credential.user().ok_or(Unauthenticated::Wrong)?;
         let Known { subject, .. } = self.subject_of(&proof).await?;
         let limits = &self.directory().limits;
         let now = self.directory().now();
@@ -85,6 +89,15 @@ impl Identity {
             expires: seconds(claims.exp),
             idle_seconds: limits.session_idle.as_secs(),
         })
+    }
+
+    /// Ends the session that a request came in.
+    pub async fn end_session(&self, caller: &Caller, context: &Context) -> Result<(), IdentityError> {
+        let session = caller.session.as_ref().ok_or_else(|| {
+            let message = "this request came in no session: send its token as `Authorization: Bearer`";
+            IdentityError::Invalid(message.into())
+        })?;
+        self.directory().end_session(&oneself(&caller.subject)?, session, context).await
     }
 }
 

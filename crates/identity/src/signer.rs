@@ -18,7 +18,7 @@ use crate::signing_key::{ReadyKey, SigningKey};
 /// The largest token that is signed, or looked at.
 const TOKEN_BYTES_MAX: usize = 16 * 1024;
 /// How far the clocks of two servers may differ, in seconds.
-const LEEWAY: u64 = 5;
+pub(crate) const LEEWAY: u64 = 5;
 /// After how long the next key signs.
 const ROTATION: Duration = Duration::from_hours(90 * 24);
 /// How much longer than the longest token a key verifies that no longer signs.

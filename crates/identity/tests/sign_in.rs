@@ -103,6 +103,48 @@ async fn a_session_ends_with_what_opened_it() {
 }
 
 #[tokio::test]
+async fn what_was_shut_stays_shut_though_nobody_came_by_meanwhile() {
+    let world = World::new().await;
+    let identity = &world.identity;
+    let disabled = async |name: &str| {
+        for disabled in [true, false] {
+            world.patch(name, UserPatch { disabled: Some(disabled), ..UserPatch::default() }).await;
+        }
+    };
+    let ann = async || identity.sign_in("ann", Secret::new(PASSWORD), None, None).await.unwrap().id;
+    let mia = async || identity.sign_in_from_provider(account("1", "mia"), None).await.unwrap().id;
+    let is_open = async |id| identity.session(id).await.unwrap().is_some();
+
+    let kept_out = [ann().await, mia().await];
+    disabled("ann").await;
+    disabled("mia").await;
+    for id in &kept_out {
+        assert!(!is_open(id).await, "who was kept out signs in again");
+    }
+    let (of_ann, of_mia) = (ann().await, mia().await);
+    disabled("ann").await;
+    assert!(!is_open(&of_ann).await, "each time anew");
+    assert!(is_open(&of_mia).await, "nobody else's");
+
+    // The same password again is another one.
+    let before = ann().await;
+    let reset = UserPatch { password: Some(Secret::new("another word of ann")), ..UserPatch::default() };
+    world.patch("ann", reset).await;
+    let change = PasswordChange { current: Secret::new("another word of ann"), new: Secret::new(PASSWORD) };
+    identity.change_password("ann", change, None, None).await.unwrap();
+    assert!(!is_open(&before).await, "the password was set meanwhile");
+
+    // So is a user who is made again.
+    let nia = async || identity.sign_in_from_provider(account("2", "nia"), None).await.unwrap().id;
+    let (of_nia, name) = (nia().await, "nia".parse().unwrap());
+    world.directory().delete_user(&world.grant, &Subject::local(), &name).await.unwrap();
+    world.clock.0.fetch_add(1, Ordering::SeqCst);
+    let again = nia().await;
+    assert!(!is_open(&of_nia).await, "the user was deleted meanwhile");
+    assert!(is_open(&again).await);
+}
+
+#[tokio::test]
 async fn whom_a_provider_knows_is_one_user_for_good() {
     let world = World::new().await;
     let mia = account("1", "Mia");

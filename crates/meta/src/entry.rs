@@ -37,11 +37,13 @@ pub enum EntryKind {
     Issuer,
     /// What holds for everybody, or everything in a project.
     Policy,
+    /// That a session of a user has ended, which would live longer by what it says of itself.
+    EndedSession,
 }
 
 impl EntryKind {
     /// All kinds with the names under which they are stored. Names are never reused.
-    pub const NAMES: [(Self, &'static str); 12] = [
+    pub const NAMES: [(Self, &'static str); 13] = [
         (Self::User, "user"),
         (Self::Group, "group"),
         (Self::Membership, "membership"),
@@ -54,6 +56,7 @@ impl EntryKind {
         (Self::Factor, "factor"),
         (Self::Issuer, "issuer"),
         (Self::Policy, "policy"),
+        (Self::EndedSession, "ended-session"),
     ];
 
     /// The stored name.

@@ -3,6 +3,8 @@
 //! Pulls, sign-ins, refusals and runs of administration are written as they are answered. Changes are taken from the
 //! events that committed with them, so none can be missing; which event was the last is told by the journal itself.
 
+mod event;
+
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -16,7 +18,7 @@ use anyhow::{Context as _, Result, bail};
 use http::{Method, StatusCode};
 use http_admin::{JournalPlace, Permission};
 use http_oci::Operation;
-use meta::{Batch, Clock, Event, EventKind, MetaStore, Origin, SystemClock, Write};
+use meta::{Batch, Clock, Event, MetaStore, Origin, SystemClock, Write};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -225,7 +227,8 @@ impl Auditor {
     }
 
     fn write_event(&self, event: &Event) -> bool {
-        let action = action_of(event);
+        // That it is forgotten that a session has ended is nobody's doing.
+        let Some(action) = event::action_of(event) else { return true };
         let address = event.origin.address.map(|address| address.to_string()).unwrap_or_default();
         let digest = event.digest.map(|digest| digest.to_string()).unwrap_or_default();
         let entry = event.entry.as_ref().map(|(kind, name)| format!("{kind} {name}")).unwrap_or_default();
@@ -234,7 +237,9 @@ impl Auditor {
         self.append(&NewRecord {
             actor: if event.origin.actor.is_empty() { "anonymous" } else { &event.origin.actor },
             action: &action,
-            project: repository.and_then(|name| name.projects().next()).unwrap_or_else(|| project_of(event)),
+            project: repository
+                .and_then(|name| name.projects().next())
+                .unwrap_or_else(|| event::project_of(event)),
             repository: repository.map_or("", |name| name.as_str()),
             reference: event.tag.as_ref().map_or("", |tag| tag.as_str()),
             digest: &digest,
@@ -289,39 +294,6 @@ async fn last_position(meta: &dyn MetaStore) -> Result<i64> {
         }
     }
     Ok(high)
-}
-
-/// The project that an event of an entry is about, where that is one.
-fn project_of(event: &Event) -> &str {
-    match &event.entry {
-        Some((meta::EntryKind::Project, name)) => name.as_str(),
-        Some((meta::EntryKind::Binding, name)) => {
-            name.as_str().split_once(' ').map_or("", |(place, _)| if place == "*" { "" } else { place })
-        }
-        Some((meta::EntryKind::Robot, name)) => {
-            let robot = name.as_str().strip_prefix("robot$").and_then(|name| name.rsplit_once('+'));
-            robot.map_or("", |(project, _)| project)
-        }
-        _ => "",
-    }
-}
-
-fn action_of(event: &Event) -> Cow<'static, str> {
-    let changed = |verb: &str| match &event.entry {
-        Some((kind, _)) => Cow::Owned(format!("{kind}.{verb}")),
-        None => Cow::Borrowed(event.kind.name()),
-    };
-    match event.kind {
-        EventKind::ManifestPushed => Cow::Borrowed("push"),
-        EventKind::ManifestDeleted => Cow::Borrowed("artifact.delete"),
-        EventKind::TagDeleted => Cow::Borrowed("tag.delete"),
-        EventKind::EntryCreated => changed("create"),
-        EventKind::EntryChanged => changed("change"),
-        EventKind::EntryDropped => changed("delete"),
-        EventKind::RepositoryCreated | EventKind::TagSet | EventKind::BlobDeleted | EventKind::BlobHealed => {
-            Cow::Borrowed(event.kind.name())
-        }
-    }
 }
 
 /// What requests tell of: metrics and the journal.

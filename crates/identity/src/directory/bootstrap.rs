@@ -33,6 +33,7 @@ impl Directory {
             email: String::new(),
             display_name: "Administrator".into(),
             disabled: false,
+            times_disabled: 0,
             password: Some(self.hash_new(&name, &password).await?),
             must_change_password: false,
             external_groups: Vec::new(),

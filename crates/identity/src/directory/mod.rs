@@ -14,6 +14,7 @@ mod provider;
 mod rights;
 mod robots;
 mod roles;
+mod sessions;
 mod tokens;
 mod users;
 mod uses;
@@ -408,6 +409,7 @@ fn what(kind: EntryKind) -> &'static str {
         EntryKind::Binding => "member with that role",
         EntryKind::SigningKey => "signing key",
         EntryKind::Factor => "second factor",
+        EntryKind::EndedSession => "ended session",
         kind => kind.name(),
     }
 }

@@ -129,6 +129,7 @@ fn refreshed(account: &ProviderAccount, before: Option<&UserRecord>) -> UserReco
         email: text(&account.email, EMAIL_MAX),
         display_name: text(&account.display_name, DISPLAY_NAME_MAX),
         disabled: before.is_some_and(|before| before.disabled),
+        times_disabled: before.map_or(0, |before| before.times_disabled),
         password: None,
         must_change_password: false,
         external_groups: groups.cloned().collect(),

@@ -50,6 +50,7 @@ impl Directory {
             email: new.email,
             display_name: new.display_name,
             disabled: false,
+            times_disabled: 0,
             must_change_password: password.is_some() && new.must_change_password,
             password,
             external_groups: Vec::new(),
@@ -79,6 +80,7 @@ impl Directory {
             record.display_name = display_name;
         }
         if let Some(disabled) = patch.disabled {
+            record.times_disabled += u32::from(disabled && !record.disabled);
             record.disabled = disabled;
         }
         if let Some(password) = patch.password {

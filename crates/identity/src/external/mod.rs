@@ -17,7 +17,7 @@ use self::ldap::People;
 use self::workload::Workloads;
 use crate::model::{Source, TokenRecord, UserRecord};
 use crate::names::UserName;
-use crate::proof::{Credential, unavailable};
+use crate::proof::{Credential, mark_of, unavailable};
 use crate::secret::Secret;
 use crate::{Identity, IdentityError};
 
@@ -123,7 +123,8 @@ impl Identity {
         drop(turn);
         self.tried(&counted, address, found.is_some());
         let user = found.ok_or(Unauthenticated::Wrong)?;
-        Ok(Credential::Ldap { user, since: self.directory().now() })
+        let (entry, record) = self.directory().live_user(&user).await?;
+        Ok(Credential::Ldap { user, since: self.directory().now(), mark: mark_of(&entry, &record) })
     }
 
     /// Asks who knows the user behind a credential whether they are still there, where it was not asked lately. When

@@ -10,8 +10,8 @@ use identity::model::{Member, NewSession, NewToken, NewUser, Principal};
 use identity::{
     Caller, Claimant, Directory, Identity, IdentityError, Limits, SecondFactorFor, Secret, TokenRequest,
 };
-use meta::Clock as _;
 use meta::contract::TestClock;
+use meta::{Clock as _, EntryKind, ReadEntries as _};
 use meta_sql::SqliteMeta;
 
 pub(crate) const PASSWORD: &str = "a rather long passphrase";
@@ -92,6 +92,11 @@ impl House {
         let new = NewSession { user: user.into(), password: Secret::new(PASSWORD), otp };
         let session = self.identity.open_session(new, HERE).await?;
         Ok(format!("Bearer {}", session.token.expose()))
+    }
+
+    /// How many sessions are remembered that were ended.
+    pub(crate) async fn ended_sessions(&self) -> usize {
+        self.store.entries(EntryKind::EndedSession, None, 100).await.unwrap().len()
     }
 
     pub(crate) async fn give(&self, principal: &str, role: &str) {

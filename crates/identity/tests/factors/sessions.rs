@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use access::Unauthenticated;
+use access::{Subject, Unauthenticated};
 use identity::Secret;
-use identity::model::{NewToken, PasswordChange};
+use identity::model::{NewToken, PasswordChange, UserPatch};
 
-use crate::house::{HERE, House, PASSWORD, context, password_of, token_of, why};
+use crate::house::{HERE, House, PASSWORD, context, password_of, token_of, users, why};
 
 #[tokio::test]
 async fn what_cannot_be_undone_asks_once_more() {
@@ -72,6 +72,72 @@ async fn a_session_ends() {
     let code = Secret::new(app.next_code(&house));
     house.identity.change_password("ann", change, Some(&code), HERE).await.unwrap();
     assert_eq!(house.caller(&session, None).await.err(), over, "the password is another");
+}
+
+#[tokio::test]
+async fn who_signs_out_ends_the_session_for_good_and_no_other() {
+    let house = House::volunteers().await;
+    let over = Some(Unauthenticated::Wrong);
+    let open = async || house.session("ann", None).await.unwrap();
+    let (session, other) = (open().await, open().await);
+    let ann = house.caller(&session, None).await.unwrap();
+    house.identity.end_session(&ann, &context()).await.unwrap();
+    house.identity.end_session(&ann, &context()).await.unwrap();
+    let again = house.another(&house.limits).await;
+    for identity in [&house.identity, &again] {
+        assert_eq!(crate::caller(identity, &session, None).await.err(), over);
+        crate::caller(identity, &other, None).await.unwrap();
+    }
+    let password = house.caller(&password_of("ann"), None).await.unwrap();
+    let refused = house.identity.end_session(&password, &context()).await.unwrap_err();
+    assert!(refused.to_string().contains("no session"), "{refused}");
+}
+
+#[tokio::test]
+async fn of_sessions_that_were_ended_only_those_are_kept_that_could_live() {
+    let house = House::volunteers().await;
+    let end = async || {
+        let session = house.session("ann", None).await.unwrap();
+        let ann = house.caller(&session, None).await.unwrap();
+        house.identity.end_session(&ann, &context()).await.unwrap();
+        session
+    };
+    end().await;
+    house.clock.advance(house.limits.session_life);
+    let session = end().await;
+    assert_eq!(house.ended_sessions().await, 2, "clocks may differ by some seconds");
+    house.clock.advance(Duration::from_secs(5));
+    end().await;
+    assert_eq!(house.ended_sessions().await, 2);
+    assert_eq!(house.caller(&session, None).await.err(), Some(Unauthenticated::Wrong));
+}
+
+#[tokio::test]
+async fn who_was_kept_out_signs_in_again() {
+    let house = House::volunteers().await;
+    let (app, _) = house.enrol("ann").await;
+    let ann = "ann".parse().unwrap();
+    let patch = async |patch: UserPatch| {
+        house.directory().change_user(&users(), &Subject::local(), &ann, patch).await.unwrap();
+    };
+    let session = house.session("ann", Some(&app.next_code(&house))).await.unwrap();
+    let of_bob = house.session("bob", None).await.unwrap();
+    house.caller(&session, None).await.unwrap();
+    for disabled in [true, false] {
+        patch(UserPatch { disabled: Some(disabled), ..UserPatch::default() }).await;
+    }
+    let over = Some(Unauthenticated::Wrong);
+    assert_eq!(house.caller(&session, None).await.err(), over, "ann was kept out meanwhile");
+    house.caller(&of_bob, None).await.unwrap();
+
+    let session = house.session("ann", Some(&app.next_code(&house))).await.unwrap();
+    house.caller(&session, None).await.unwrap();
+    patch(UserPatch { password: Some(Secret::new("another long passphrase")), ..UserPatch::default() }).await;
+    let change =
+        PasswordChange { current: Secret::new("another long passphrase"), new: Secret::new(PASSWORD) };
+    let code = Secret::new(app.next_code(&house));
+    house.identity.change_password("ann", change, Some(&code), HERE).await.unwrap();
+    assert_eq!(house.caller(&session, None).await.err(), over, "the password was set meanwhile");
 }
 
 #[tokio::test]

@@ -195,3 +195,27 @@ fn a_killed_server_has_written_each_pull_that_it_answered() {
     let report = house.admin.request("POST", "/api/v1/audit/verify").send().expect(200).json();
     assert_eq!(report["sound"], true, "{report}");
 }
+
+#[test]
+fn a_session_that_is_signed_out_is_over_and_the_journal_says_so() {
+    let mut house = House::start(EXE);
+    house.user("ann");
+    let client = house.anybody().with("User-Agent", "curl/8").with("X-Request-Id", "r-out");
+    let open = || {
+        let body = json!({"user": "ann", "password": PASSWORD});
+        house::text(&send(&client, "POST", "/session", &body).expect(201).json()["token"])
+    };
+    let [session, other] = [open(), open()].map(|token| client.bearer(&token));
+    session.get("/api/v1/me").expect(200);
+    session.delete("/api/v1/session").expect(204);
+    session.get("/api/v1/me").expect(401);
+    session.delete("/api/v1/session").expect(401);
+    client.basic("ann", PASSWORD).delete("/api/v1/session").expect(400);
+    house.server.restart();
+    session.get("/api/v1/me").expect(401);
+    other.get("/api/v1/me").expect(200);
+    let told = when_there_are(&house, 1, "action=sign-out");
+    let fact = |name: &str| told[0][name].as_str().unwrap_or_default();
+    assert_eq!(["actor", "address", "agent", "request"].map(fact), ["ann", "127.0.0.1", "curl/8", "r-out"]);
+    assert!(fact("entry").starts_with("ended-session "), "{told:?}");
+}

@@ -52,6 +52,7 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("POST /audit/verify", "-- ------ --++++ --"),
     ("GET /projects/{project}/-/audit", "-- --++++ --++++ --"),
     ("POST /session", "++ ++++++ ++++++ ++"),
+    ("DELETE /session", "-+ ++++++ ++++++ ++"),
     ("POST /me/totp", "-+ ++++++ ++++++ ++"),
     ("POST /me/totp/confirm", "-+ ++++++ ++++++ ++"),
     ("POST /me/totp/recovery-codes", "-+ ++++++ ++++++ ++"),

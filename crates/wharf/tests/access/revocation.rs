@@ -145,7 +145,12 @@ fn a_user_who_is_kept_out_stops_with_all_their_tokens() {
     expect_refused(&ways, 401);
     refresh().expect(401);
     send(&house.admin, "PATCH", "/users/ann", &json!({"disabled": false})).expect(200);
-    expect_refused(&ways, 200);
+    // What came of the password before stays ended. The password and personal access tokens go on.
+    let [password, ended, personal @ ..] = &ways[..] else { panic!("two ways, and more") };
+    expect_refused(std::slice::from_ref(ended), 401);
+    refresh().expect(401);
+    expect_refused(std::slice::from_ref(password), 200);
+    expect_refused(personal, 200);
     house.admin.delete("/api/v1/users/ann").expect(204);
     expect_refused(&ways, 401);
     refresh().expect(401);
