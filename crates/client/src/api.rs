@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, Response, Url};
+use serde_json::json;
 use tokio::time::timeout;
 use transfer::ByteStream;
 
@@ -21,6 +22,9 @@ const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Carries a code of the second factor; in a refusal, says that one is wanted.
 const OTP: &str = "x-wharf-otp";
+
+/// What the tokens begin with that stand in the place of a password.
+const TOKENS: [&str; 2] = ["wpt_", "wrt_"];
 
 /// A host with such an API. A request is sent once, with the host's credential where there is one: nobody asks for it
 /// first, and not all that it does may be done twice.
@@ -61,6 +65,8 @@ pub struct ApiRequest<'a> {
     pub body: Option<&'a Secret>,
     /// A code of the second factor.
     pub code: Option<&'a Secret>,
+    /// What is sent as `Bearer`, in place of the host's credential.
+    pub token: Option<&'a Secret>,
 }
 
 impl Api {
@@ -88,13 +94,18 @@ impl Api {
     }
 
     async fn send(&self, request: ApiRequest<'_>) -> Result<Response, ClientError> {
-        let ApiRequest { method, path, body, code } = request;
+        let ApiRequest { method, path, body, code, token } = request;
         let setup = |reason: &str| ClientError::Setup(format!("{method} {path}: {reason}"));
         let method: Method = method.parse().map_err(|_| setup("that is no method"))?;
         let url = self.base.join(path).ok().filter(|url| url.origin() == self.base.origin());
         let url = url.ok_or_else(|| setup("that is no path"))?;
         let mut request = self.clients.of(url.scheme())?.request(method, url.clone());
-        if let Some(header) = self.authorization().await? {
+        let bearer = |token: &Secret| sensitive(&format!("Bearer {}", token.expose()));
+        let header = match token {
+            Some(token) => Some(bearer(token).ok_or_else(|| setup("that is no token"))?),
+            None => self.authorization().await?,
+        };
+        if let Some(header) = header {
             request = request.header(AUTHORIZATION, header);
         }
         if let Some(code) = code {
@@ -110,16 +121,39 @@ impl Api {
         }
     }
 
+    /// Asks for a session at that path, with the host's password and a code of the second factor. `None` where the
+    /// credential is no password: of a token no code is wanted.
+    pub async fn open_session(&self, path: &str, code: &Secret) -> Result<Option<ApiAnswer>, ClientError> {
+        let Some(Credential::Password { username, password }) = self.credential().await? else {
+            return Ok(None);
+        };
+        if TOKENS.iter().any(|token| password.expose().starts_with(token)) {
+            return Ok(None);
+        }
+        let body = json!({"user": username, "password": password.expose(), "otp": code.expose()});
+        let body = Secret::new(body.to_string());
+        self.call(ApiRequest { method: "POST", path, body: Some(&body), code: None, token: None })
+            .await
+            .map(Some)
+    }
+
+    async fn credential(&self) -> Result<Option<Credential>, ClientError> {
+        let found = self.keyring.find(&self.host, None).await;
+        found.map_err(|error| self.refused(error.into()))
+    }
+
     async fn authorization(&self) -> Result<Option<HeaderValue>, ClientError> {
-        let fail = |error: AuthError| ClientError::Auth { host: self.host.clone(), error };
-        let credential = self.keyring.find(&self.host, None).await.map_err(|error| fail(error.into()))?;
-        let text = match &credential {
+        let text = match self.credential().await? {
             None => return Ok(None),
             Some(Credential::Registry(token)) => Some(format!("Bearer {}", token.expose())),
-            Some(Credential::Identity(_)) => return Err(fail(AuthError::RefreshToken)),
+            Some(Credential::Identity(_)) => return Err(self.refused(AuthError::RefreshToken)),
             Some(credential) => credential.basic(),
         };
         Ok(text.and_then(|text| sensitive(&text)))
+    }
+
+    fn refused(&self, error: AuthError) -> ClientError {
+        ClientError::Auth { host: self.host.clone(), error }
     }
 }
 

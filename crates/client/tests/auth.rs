@@ -186,7 +186,7 @@ async fn an_api_gets_the_credential_at_once_and_once() {
     let api =
         |stored: &str| client::Api::open(&host, &settings_with(folder.path(), &server.host, stored)).unwrap();
     let (body, code) = (client::Secret::new("{}".into()), client::Secret::new("123456".into()));
-    let get = |path| client::ApiRequest { method: "GET", path, body: None, code: None };
+    let get = |path| client::ApiRequest { method: "GET", path, body: None, code: None, token: None };
     let post =
         client::ApiRequest { method: "POST", body: Some(&body), code: Some(&code), ..get("/api/v1/x?y=z") };
     let answer = api(STORED).call(post).await.unwrap();

@@ -5,7 +5,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::Value;
 
 use super::print::{self, Column, cell};
-use super::session::{Path, Session};
+use super::session::{Pages, Path, Session};
 use crate::Verdict;
 use crate::args::accounts::{
     AuditCommand, AuditExport, AuditFilters, AuditForm, AuditSearch, SessionFlags, When,
@@ -41,25 +41,29 @@ async fn search(flags: &AuditSearch, out: &mut Out) -> Result<()> {
     let session = Session::open(&flags.session)?;
     let (path, filters) = (path(&flags.filters), query(&flags.filters, Utc::now()));
     let most = usize::try_from(flags.limit)?;
-    let (mut records, mut damaged, mut after) = (Vec::new(), 0, None);
-    for _ in 0..PAGES {
-        let mut query = filters.clone();
-        query.push(("limit", (most - records.len()).min(PAGE).to_string()));
-        query.extend(after.map(|after: u64| ("after", after.to_string())));
-        let mut page = session.page(&path, &query).await?;
-        let room = most - records.len();
-        records.extend(session.items(&mut page)?.into_iter().take(room));
-        damaged += page["damaged"].as_u64().unwrap_or(0);
-        after = page["next"].as_u64();
-        if after.is_none() || records.len() == most {
-            if damaged > 0 {
-                let lines = count(damaged, "damaged line");
-                eprintln!("wharf: {lines} passed over: see `wharf audit verify {}`", flags.session.host);
+    let work = async |pages: &mut Pages<'_>| {
+        let (mut records, mut damaged, mut after) = (Vec::new(), 0, None);
+        for _ in 0..PAGES {
+            let mut query = filters.clone();
+            query.push(("limit", (most - records.len()).min(PAGE).to_string()));
+            query.extend(after.map(|after: u64| ("after", after.to_string())));
+            let mut page = pages.read(&path, &query).await?;
+            let room = most - records.len();
+            records.extend(session.items(&mut page)?.into_iter().take(room));
+            damaged += page["damaged"].as_u64().unwrap_or(0);
+            after = page["next"].as_u64();
+            if after.is_none() || records.len() == most {
+                return Ok((records, damaged));
             }
-            return print::list(out, flags.session.json, records, COLUMNS);
         }
+        bail!("the search has not ended after {PAGES} pages: narrow it with --from and --until")
+    };
+    let (records, damaged) = session.pages(work).await?;
+    if damaged > 0 {
+        let lines = count(damaged, "damaged line");
+        eprintln!("wharf: {lines} passed over: see `wharf audit verify {}`", flags.session.host);
     }
-    bail!("the search has not ended after {PAGES} pages: narrow it with --from and --until")
+    print::list(out, flags.session.json, records, COLUMNS)
 }
 
 async fn export(flags: &AuditExport, out: &mut Out) -> Result<()> {

@@ -15,6 +15,9 @@ use crate::text::clean;
 /// The most pages of a list: a server that never comes to an end must not be followed for ever.
 const PAGES: usize = 1_000;
 
+/// Where sessions are opened and signed out.
+const SESSION: &str = "/api/v1/session";
+
 /// The administration API of one registry, called by who is signed in there.
 pub(super) struct Session {
     api: Api,
@@ -46,22 +49,32 @@ impl Session {
 
     /// Reads a list, all its pages.
     pub(super) async fn list(&self, path: &Path) -> Result<Vec<Value>> {
-        let mut items = Vec::new();
-        let mut query = Vec::new();
-        for _ in 0..PAGES {
-            let mut page = self.page(path, &query).await?;
-            items.extend(self.items(&mut page)?);
-            match page["next"].as_str() {
-                Some(next) => query = vec![("after", next.to_owned())],
-                None => return Ok(items),
+        let work = async |pages: &mut Pages<'_>| {
+            let mut items = Vec::new();
+            let mut query = Vec::new();
+            for _ in 0..PAGES {
+                let mut page = pages.read(path, &query).await?;
+                items.extend(self.items(&mut page)?);
+                match page["next"].as_str() {
+                    Some(next) => query = vec![("after", next.to_owned())],
+                    None => return Ok(items),
+                }
             }
-        }
-        bail!("the list of {} has more than the {PAGES} pages that are read", self.host)
+            bail!("the list of {} has more than the {PAGES} pages that are read", self.host)
+        };
+        self.pages(work).await
     }
 
-    /// Reads one page.
-    pub(super) async fn page(&self, path: &Path, query: &[(&str, String)]) -> Result<Value> {
-        self.request("GET", &path.encoded(query)?, Value::Null).await
+    /// Reads pages. A code of the second factor is good once, and so opens a session for all of them, which is signed
+    /// out at the end, whatever comes of the work.
+    pub(super) async fn pages<T>(&self, work: impl AsyncFnOnce(&mut Pages<'_>) -> Result<T>) -> Result<T> {
+        let mut pages = Pages { session: self, token: None };
+        if let Some(code) = &self.code {
+            pages.sign_in(code).await?;
+        }
+        let outcome = work(&mut pages).await;
+        pages.sign_out().await;
+        outcome
     }
 
     /// Takes what is on a page.
@@ -74,19 +87,21 @@ impl Session {
 
     /// Sends a request; a body that is null is none. The answer is null where there is nothing to say.
     pub(super) async fn send(&self, method: &str, path: &Path, body: Value) -> Result<Value> {
-        self.request(method, &path.encoded(&[])?, body).await
-    }
-
-    async fn request(&self, method: &str, path: &str, body: Value) -> Result<Value> {
+        let path = &path.encoded(&[])?;
         let body = (!body.is_null()).then(|| Secret::new(body.to_string()));
-        let request = ApiRequest { method, path, body: body.as_ref(), code: self.code.as_ref() };
+        let request = ApiRequest { method, path, body: body.as_ref(), code: self.code.as_ref(), token: None };
         let mut answer = self.api.call(request).await?;
         if answer.wants_code && terminal::is_there() {
             let code = self.ask_code(&answer).await?;
             answer = self.api.call(ApiRequest { code: Some(&code), ..request }).await?;
         }
+        self.said(&answer)
+    }
+
+    /// What an answer says, where it is one of success.
+    fn said(&self, answer: &ApiAnswer) -> Result<Value> {
         if !(200..300).contains(&answer.status) {
-            return Err(refusal(&self.host, &answer));
+            return Err(refusal(&self.host, answer));
         }
         if answer.body.is_empty() {
             return Ok(Value::Null);
@@ -99,7 +114,7 @@ impl Session {
     /// Reads something long, and writes it out as it comes.
     pub(super) async fn pour(&self, path: &Path, query: &[(&str, String)], out: &mut Out) -> Result<()> {
         let path = &path.encoded(query)?;
-        let request = ApiRequest { method: "GET", path, body: None, code: self.code.as_ref() };
+        let request = ApiRequest { method: "GET", path, body: None, code: self.code.as_ref(), token: None };
         let mut answer = self.api.stream(request).await?;
         if let ApiStream::Refusal(refused) = &answer
             && refused.wants_code
@@ -125,6 +140,53 @@ impl Session {
             eprintln!("wharf: {}", message(refused).unwrap_or_default());
         }
         terminal::ask_secret("Code of the second factor").await.map(Secret::new)
+    }
+}
+
+/// Pages that are read one after another, by one sign-in.
+pub(super) struct Pages<'a> {
+    session: &'a Session,
+    /// Stands for the password and a code.
+    token: Option<Secret>,
+}
+
+impl Pages<'_> {
+    /// Reads one.
+    pub(super) async fn read(&mut self, path: &Path, query: &[(&str, String)]) -> Result<Value> {
+        let path = path.encoded(query)?;
+        let mut answer = self.call("GET", &path).await?;
+        if answer.wants_code && self.token.is_none() && terminal::is_there() {
+            let code = self.session.ask_code(&answer).await?;
+            self.sign_in(&code).await?;
+            answer = self.call("GET", &path).await?;
+        }
+        self.session.said(&answer)
+    }
+
+    async fn call(&self, method: &str, path: &str) -> Result<ApiAnswer> {
+        let request = ApiRequest { method, path, body: None, code: None, token: self.token.as_ref() };
+        Ok(self.session.api.call(request).await?)
+    }
+
+    /// Opens a session with the stored password, where it is one.
+    async fn sign_in(&mut self, code: &Secret) -> Result<()> {
+        let Some(answer) = self.session.api.open_session(SESSION, code).await? else { return Ok(()) };
+        let opened = self.session.said(&answer)?;
+        let token = opened["token"].as_str().context("the answer has no token")?;
+        self.token = Some(Secret::new(token.to_owned()));
+        Ok(())
+    }
+
+    /// Ends the session, where one was opened.
+    async fn sign_out(self) {
+        if self.token.is_none() {
+            return;
+        }
+        let outcome = self.call("DELETE", SESSION).await.and_then(|answer| self.session.said(&answer));
+        if let Err(error) = outcome {
+            let host = &self.session.host;
+            eprintln!("wharf: the session at {host} was not signed out, and ends by itself: {error:#}");
+        }
     }
 }
 

@@ -110,3 +110,48 @@ fn who_must_have_one_can_set_it_up() {
     let table = admin.says(&format!("user list HOST --otp {}", recovery[0]));
     assert_says(&table, "admin");
 }
+
+#[test]
+fn one_code_is_enough_for_many_pages_and_leaves_no_session_behind() {
+    let server = server();
+    let admin = Person::admin(&server);
+    let (ann, _) = ann(&server, &admin);
+    let client = server.client().basic("admin", &server.first_password());
+    // A page has a thousand.
+    for n in 0..1_001 {
+        client.put(&format!("/api/v1/groups/g{n}")).send().expect(200);
+    }
+    let token = admin.says("token create HOST --label laptop");
+    let (app, recovery) = enable(&admin);
+    let groups = admin.says(&format!("group list HOST --otp {}", code(&app, 1)));
+    assert_eq!(groups.lines().count(), 1_002, "with its titles");
+    let records = admin.wharf(&format!("audit search HOST --json --limit 1500 --otp {}", recovery[0]));
+    assert!(records.run().json().as_array().unwrap().len() > 1_001);
+    let exported = admin.says(&format!("audit export HOST --format jsonl --otp {}", recovery[1]));
+    assert!(exported.lines().count() > 1_001);
+    let secret = format!("secret docker HOST ci --create --otp {}", recovery[2]);
+    assert_says(&admin.says(&secret), "auths");
+
+    // Also where it comes to nothing.
+    let (_, of_ann) = enable(&ann);
+    let search = format!("audit search HOST --otp {}", of_ann[0]);
+    assert_says(&ann.refused(&search), "audit.read");
+    assert_says(&ann.refused(&search), "--otp CODE");
+
+    // Of a token no code is wanted, and none is used up.
+    let laptop = Person::signed_in(&server, "admin", &token);
+    laptop.says(&format!("user list HOST --otp {}", recovery[3]));
+
+    let started = std::time::Instant::now();
+    let signed_out = loop {
+        let found = laptop.wharf("audit search HOST --json --action sign-out --oldest-first").run().json();
+        let found: Vec<_> = found.as_array().unwrap().iter().map(|one| one["actor"].clone()).collect();
+        if found.len() >= 3 || started.elapsed() > std::time::Duration::from_secs(20) {
+            break found;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    };
+    assert_eq!(signed_out, ["admin", "admin", "ann"], "each session that was opened");
+    let status = admin.says(&format!("two-factor status HOST --otp {}", recovery[3]));
+    assert_says(&status, "recovery codes  6");
+}
