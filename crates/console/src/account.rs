@@ -279,11 +279,11 @@ impl Console {
         fields: NewPassword,
     ) -> Result<Reply, (StatusCode, String)> {
         let NewPassword { current, new, code } = fields;
-        let address = visit.context.address;
+        let context = &visit.context;
         let change = PasswordChange { current, new: new.clone() };
-        let changed = self.identity.change_password(user, change, code.as_ref(), address).await;
+        let changed = self.identity.change_password(user, change, code.as_ref(), context).await;
         changed.map_err(|error| explain(&error))?;
-        match self.identity.sign_in(user, new, None, address).await {
+        match self.identity.sign_in(user, new, None, context).await {
             Ok(opened) => Ok(self.welcome(visit, &opened, Some("/account?done=password"))),
             // The code was used up by the change: who has a second factor signs in with the next one.
             Err(Unauthenticated::SecondFactor) => {

@@ -157,7 +157,7 @@ impl Console {
             return self.login_form(visit, StatusCode::FORBIDDEN, &form);
         }
         let password = Secret::new(Query::form(form).first("password").unwrap_or_default());
-        match self.identity.sign_in(&user, password, code(form).as_ref(), visit.context.address).await {
+        match self.identity.sign_in(&user, password, code(form).as_ref(), &visit.context).await {
             Ok(opened) => self.welcome(visit, &opened, next.as_deref()),
             // The password was right: the code comes with it, once more.
             Err(error @ (Unauthenticated::SecondFactor | Unauthenticated::CodeWanted)) => {
@@ -202,8 +202,8 @@ impl Console {
             Ok(fields) => fields,
             Err(message) => return again(StatusCode::BAD_REQUEST, message),
         };
-        let (address, change) = (visit.context.address, PasswordChange { current, new: new.clone() });
-        if let Err(error) = self.identity.change_password(&user, change, code.as_ref(), address).await {
+        let (context, change) = (&visit.context, PasswordChange { current, new: new.clone() });
+        if let Err(error) = self.identity.change_password(&user, change, code.as_ref(), context).await {
             if matches!(error, IdentityError::Unauthenticated(_)) {
                 self.refused(visit, &user, "");
             }
@@ -211,7 +211,7 @@ impl Console {
             return again(status, &message);
         }
         // A code is good once: who has a second factor signs in with the next one.
-        match self.identity.sign_in(&user, new, None, address).await {
+        match self.identity.sign_in(&user, new, None, context).await {
             Ok(opened) => self.welcome(visit, &opened, next.as_deref()),
             Err(error) => {
                 let (status, message, _) = explain(&error);

@@ -39,7 +39,7 @@ pub(crate) async fn change_password(
 ) -> Result<(), Problem> {
     let change = PasswordChange { current, new };
     call.claim(&user);
-    call.identity()?.change_password(&user, change, call.code.as_ref(), call.context.address).await?;
+    call.identity()?.change_password(&user, change, call.code.as_ref(), &call.context).await?;
     Ok(())
 }
 

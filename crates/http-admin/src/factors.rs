@@ -27,7 +27,7 @@ fn code(call: &Call, body: Code) -> Option<Secret> {
 pub(crate) async fn open_session(call: &Call, mut new: NewSession) -> Result<Session, Problem> {
     new.otp = new.otp.or_else(|| call.code.clone());
     call.claim(&new.user);
-    Ok(call.identity()?.open_session(new, call.context.address).await?)
+    Ok(call.identity()?.open_session(new, &call.context).await?)
 }
 
 pub(crate) async fn end_session(call: &Call) -> Result<(), Problem> {

@@ -175,7 +175,7 @@ impl AdminEdge {
         }
         let grant = Call::admit(&self, &caller.subject, &context, route, &params)?;
         if let (SecondFactor::StepUp, Some(identity)) = (route.second_factor, &self.identity) {
-            identity.step_up(&caller, code.as_ref(), context.address).await?;
+            identity.step_up(&caller, code.as_ref(), &context).await?;
         }
         if head.headers.contains_key(CONTENT_ENCODING) {
             let message = "a compressed request is not taken: send it as it is";
@@ -217,7 +217,7 @@ impl AdminEdge {
         let with_password = presented.authorization.is_some_and(|header| header.starts_with("Basic "));
         let signed_in = with_password && self.gate.recall(&presented).is_none();
         let caller = match &self.identity {
-            Some(identity) => identity.caller(presented, code.as_ref()).await,
+            Some(identity) => identity.caller(presented, code.as_ref(), context).await,
             None => self.gate.authenticate(presented).await.map(Caller::without),
         };
         let claimed = caller.is_err().then(|| self.gate.claimed(&presented)).flatten();

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use access::{Subject, Unauthenticated};
+use access::{Context, Subject, Unauthenticated};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use meta::Timestamp;
@@ -225,9 +225,9 @@ impl Identity {
         user: &str,
         password: Secret,
         code: Option<&Secret>,
-        address: Option<IpAddr>,
+        context: &Context,
     ) -> Result<Opened, Unauthenticated> {
-        let proof = self.prove_password(user, password, code, address).await?;
+        let proof = self.prove_password(user, password, code, context).await?;
         // The token of a CI job is a password, too, and nobody's who looks at pages.
         let user = proof.credential.user().ok_or(Unauthenticated::Wrong)?;
         self.open_browser(user, proof, None).await

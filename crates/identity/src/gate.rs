@@ -12,7 +12,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use access::{Answer, Gate, Grant, PrepareError, Presented, Projects, Subject, Unauthenticated};
+use access::{Answer, Context, Gate, Grant, PrepareError, Presented, Projects, Subject, Unauthenticated};
 use meta::{EntryKind, Timestamp};
 use quick_cache::sync::Cache;
 use sha2::{Digest as _, Sha256};
@@ -128,14 +128,14 @@ impl Identity {
         user: &str,
         change: PasswordChange,
         code: Option<&Secret>,
-        address: Option<IpAddr>,
+        context: &Context,
     ) -> Result<(), IdentityError> {
         if change.new.expose() == change.current.expose() {
             return Err(IdentityError::Invalid("the new password is the old one: choose another".into()));
         }
-        let (name, _) = self.check_password(user, change.current, address).await?;
-        self.check_factor(&name, code, address).await?;
-        self.directory.set_own_password(&name, &change.new, address).await
+        let (name, _) = self.check_password(user, change.current, context.address).await?;
+        self.check_factor(&name, code, context).await?;
+        self.directory.set_own_password(&name, &change.new, context).await
     }
 
     /// A credential that was remembered, at whatever epoch.
@@ -149,9 +149,9 @@ impl Identity {
         &self,
         header: &str,
         code: Option<&Secret>,
-        address: Option<IpAddr>,
+        context: &Context,
     ) -> Result<Arc<Remembered>, Unauthenticated> {
-        let key = key_of(header, address);
+        let key = key_of(header, context.address);
         // What changes from here on makes what is worked out now look older than it is, and never newer.
         let epoch = self.directory.epoch();
         // A password that was remembered alone does not tell whether the code that came along is right.
@@ -163,7 +163,7 @@ impl Identity {
         let (proof, Known { subject, standing, fresh, until }) = match self.again(remembered).await? {
             Some(known) => known,
             None => {
-                let proof = self.prove(header, code, address).await?;
+                let proof = self.prove(header, code, context).await?;
                 let known = self.subject_of(&proof).await?;
                 (proof, known)
             }
@@ -196,7 +196,7 @@ impl Identity {
         &self,
         header: &str,
         code: Option<&Secret>,
-        address: Option<IpAddr>,
+        context: &Context,
     ) -> Result<Proof, Unauthenticated> {
         match Authorization::parse(header).ok_or(Unauthenticated::Malformed)? {
             Authorization::Bearer(token) => match TokenSecret::parse(token.expose()) {
@@ -205,7 +205,7 @@ impl Identity {
             },
             Authorization::Basic { name, secret } => match TokenSecret::parse(secret.expose()) {
                 Some(secret) => self.prove_opaque(Some(&name), &secret).await,
-                None => self.prove_password(&name, secret, code, address).await,
+                None => self.prove_password(&name, secret, code, context).await,
             },
         }
     }
@@ -216,16 +216,16 @@ impl Identity {
         name: &str,
         password: Secret,
         code: Option<&Secret>,
-        address: Option<IpAddr>,
+        context: &Context,
     ) -> Result<Proof, Unauthenticated> {
-        let (user, credential) = match self.prove_elsewhere(name, &password, address).await? {
+        let (user, credential) = match self.prove_elsewhere(name, &password, context.address).await? {
             Some(credential @ Credential::Ldap { .. }) => {
                 (credential.user().ok_or(Unauthenticated::Wrong)?, credential)
             }
             Some(credential) => return Ok(Proof::of(credential)),
-            None => self.check_password(name, password, address).await?,
+            None => self.check_password(name, password, context.address).await?,
         };
-        let factor = self.check_factor(&user, code, address).await?;
+        let factor = self.check_factor(&user, code, context).await?;
         Ok(Proof { credential, factor, by: By::Itself })
     }
 
@@ -390,7 +390,8 @@ impl Gate for Identity {
         Box::pin(async move {
             match presented.authorization {
                 Some(header) => {
-                    let verified = self.verify(header, None, presented.address).await?;
+                    let context = Context { address: presented.address, ..Context::default() };
+                    let verified = self.verify(header, None, &context).await?;
                     verified.check_general()?;
                     Ok(Arc::clone(&verified.subject))
                 }

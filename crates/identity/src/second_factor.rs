@@ -3,7 +3,6 @@
 //! Failures are counted like those of passwords, but by themselves: whoever knows the password could otherwise have
 //! the count forgotten by signing in to a point before each guess.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,11 +47,12 @@ impl Identity {
         &self,
         presented: Presented<'_>,
         code: Option<&Secret>,
+        context: &Context,
     ) -> Result<Caller, Unauthenticated> {
         let Some(header) = presented.authorization else {
             return Ok(Caller::without(self.authenticate(presented).await?));
         };
-        let verified = self.verify(header, code, presented.address).await?;
+        let verified = self.verify(header, code, context).await?;
         let with_code = verified.proof.is_spent();
         let session = match &verified.proof.by {
             By::Session(session) => Some(session.clone()),
@@ -74,14 +74,14 @@ impl Identity {
         &self,
         caller: &Caller,
         code: Option<&Secret>,
-        address: Option<IpAddr>,
+        context: &Context,
     ) -> Result<(), IdentityError> {
         if caller.is_fresh {
             return Ok(());
         }
         let code = code.ok_or(Unauthenticated::CodeWanted)?;
         let user = crate::directory::oneself(&caller.subject)?;
-        Ok(self.spend_code(&user, code, true, address).await?)
+        Ok(self.spend_code(&user, code, true, context).await?)
     }
 
     /// Begins to set up the caller's own second factor. `issuer` is what their app shows above its codes.
@@ -111,7 +111,7 @@ impl Identity {
         code: &Secret,
     ) -> Result<RecoveryCodesShown, IdentityError> {
         let user = signed_in_by_hand(subject)?;
-        self.spend_code(&user, code, false, context.address).await?;
+        self.spend_code(&user, code, false, context).await?;
         self.renew(&user, context).await
     }
 
@@ -157,7 +157,7 @@ impl Identity {
             return Err(IdentityError::Unknown { what: "second factor of", name: user.to_string() });
         }
         let code = code.ok_or(Unauthenticated::CodeWanted)?;
-        self.spend_code(&user, code, true, context.address).await?;
+        self.spend_code(&user, code, true, context).await?;
         Ok(user)
     }
 
@@ -166,13 +166,13 @@ impl Identity {
         &self,
         user: &UserName,
         code: Option<&Secret>,
-        address: Option<IpAddr>,
+        context: &Context,
     ) -> Result<Option<String>, Unauthenticated> {
         let Some((_, factor)) = self.directory().factor(user).await.map_err(unavailable)? else {
             return Ok(None);
         };
         let code = code.ok_or(Unauthenticated::SecondFactor)?;
-        self.spend_code(user, code, true, address).await?;
+        self.spend_code(user, code, true, context).await?;
         Ok(Some(factor.fingerprint()))
     }
 
@@ -182,14 +182,14 @@ impl Identity {
         user: &UserName,
         code: &Secret,
         confirmed: bool,
-        address: Option<IpAddr>,
+        context: &Context,
     ) -> Result<(), Unauthenticated> {
         // No name that somebody signs in with has a control character.
         let counted = format!("{user}\ntotp");
         let _one_after_another = self.codes.lock().await;
-        self.may_try(&counted, address)?;
-        let good = self.directory().use_code(user, code, confirmed).await.map_err(unavailable)?;
-        self.tried(&counted, address, good);
+        self.may_try(&counted, context.address)?;
+        let good = self.directory().use_code(user, code, confirmed, context).await.map_err(unavailable)?;
+        self.tried(&counted, context.address, good);
         if good { Ok(()) } else { Err(Unauthenticated::WrongCode) }
     }
 }

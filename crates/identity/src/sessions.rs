@@ -6,7 +6,6 @@
 //! hand has that written down for as long as the token would be good.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -70,12 +69,8 @@ impl Sessions {
 
 impl Identity {
     /// Opens a session, for a password and, where there is a second factor, one of its codes.
-    pub async fn open_session(
-        &self,
-        new: NewSession,
-        address: Option<IpAddr>,
-    ) -> Result<Session, IdentityError> {
-        let proof = self.prove_password(&new.user, new.password, new.otp.as_ref(), address).await?;
+    pub async fn open_session(&self, new: NewSession, context: &Context) -> Result<Session, IdentityError> {
+        let proof = self.prove_password(&new.user, new.password, new.otp.as_ref(), context).await?;
         // The token of a CI job is a password, too, and nobody's who administers by hand.
         proof.credential.user().ok_or(Unauthenticated::Wrong)?;
         let Known { subject, .. } = self.subject_of(&proof).await?;

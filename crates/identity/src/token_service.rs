@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use access::{Action, Subject, Target, Unauthenticated, allowed, authorise_listing};
+use access::{Action, Context, Subject, Target, Unauthenticated, allowed, authorise_listing};
 use meta::Timestamp;
 use oci::RepoName;
 use schemars::JsonSchema;
@@ -163,7 +163,8 @@ impl Identity {
         header: &str,
         address: Option<IpAddr>,
     ) -> Result<(Credential, Subject), IdentityError> {
-        let verified = self.verify(header, None, address).await?;
+        let context = Context { address, ..Context::default() };
+        let verified = self.verify(header, None, &context).await?;
         verified.check_general()?;
         // An access token cannot be traded for another one: it would never end.
         if !matches!(verified.proof.by, By::Itself) {

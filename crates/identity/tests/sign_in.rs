@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use access::{Action, Grant, Subject, Target, Unauthenticated};
+use access::{Action, Context, Grant, Subject, Target, Unauthenticated};
 use identity::model::{Group, Member, NewUser, PasswordChange, ProviderSubject, Source, UserPatch};
 use identity::{Directory, Identity, Limits, ProviderAccount, Secret};
 use meta::{Clock, Timestamp};
@@ -75,11 +75,12 @@ async fn a_session_ends_with_what_opened_it() {
     let world = World::new().await;
     let identity = &world.identity;
     assert_eq!(
-        identity.sign_in("ann", Secret::new("another"), None, None).await.unwrap_err(),
+        identity.sign_in("ann", Secret::new("another"), None, &Context::default()).await.unwrap_err(),
         Unauthenticated::Wrong
     );
-    let sign_in =
-        async |password| identity.sign_in("ann", Secret::new(password), None, None).await.unwrap().id;
+    let sign_in = async |password| {
+        identity.sign_in("ann", Secret::new(password), None, &Context::default()).await.unwrap().id
+    };
     let (one, two) = (sign_in(PASSWORD).await, sign_in(PASSWORD).await);
     assert_ne!(one.secret().expose(), two.secret().expose());
     assert_eq!(identity.session(&one).await.unwrap().unwrap().via(), "password");
@@ -88,7 +89,7 @@ async fn a_session_ends_with_what_opened_it() {
     assert!(identity.sign_out(&one).is_none());
     let new = "another word of ann";
     let change = PasswordChange { current: Secret::new(PASSWORD), new: Secret::new(new) };
-    identity.change_password("ann", change, None, None).await.unwrap();
+    identity.change_password("ann", change, None, &Context::default()).await.unwrap();
     assert!(identity.session(&two).await.unwrap().is_none(), "the password was changed");
     let three = sign_in(new).await;
     world.patch("ann", UserPatch { email: Some("ann@example.com".into()), ..UserPatch::default() }).await;
@@ -111,7 +112,8 @@ async fn what_was_shut_stays_shut_though_nobody_came_by_meanwhile() {
             world.patch(name, UserPatch { disabled: Some(disabled), ..UserPatch::default() }).await;
         }
     };
-    let ann = async || identity.sign_in("ann", Secret::new(PASSWORD), None, None).await.unwrap().id;
+    let ann =
+        async || identity.sign_in("ann", Secret::new(PASSWORD), None, &Context::default()).await.unwrap().id;
     let mia = async || identity.sign_in_from_provider(account("1", "mia"), None).await.unwrap().id;
     let is_open = async |id| identity.session(id).await.unwrap().is_some();
 
@@ -131,7 +133,7 @@ async fn what_was_shut_stays_shut_though_nobody_came_by_meanwhile() {
     let reset = UserPatch { password: Some(Secret::new("another word of ann")), ..UserPatch::default() };
     world.patch("ann", reset).await;
     let change = PasswordChange { current: Secret::new("another word of ann"), new: Secret::new(PASSWORD) };
-    identity.change_password("ann", change, None, None).await.unwrap();
+    identity.change_password("ann", change, None, &Context::default()).await.unwrap();
     assert!(!is_open(&before).await, "the password was set meanwhile");
 
     // So is a user who is made again.
@@ -168,7 +170,8 @@ async fn whom_a_provider_knows_is_one_user_for_good() {
         assert!(world.comes(&account("1", name)).await.is_err());
     }
     // Nobody signs in as them with a password.
-    let wrong = world.identity.sign_in("mia", Secret::new(PASSWORD), None, None).await.unwrap_err();
+    let wrong =
+        world.identity.sign_in("mia", Secret::new(PASSWORD), None, &Context::default()).await.unwrap_err();
     assert_eq!(wrong, Unauthenticated::Wrong);
     // Who was deleted is new.
     world.directory().delete_user(&world.grant, &Subject::local(), &name).await.unwrap();

@@ -214,3 +214,45 @@ fn nobody_else_uses_up_the_tries_of_a_code() {
     let admin = Caller { client: &elsewhere, authorization: basic("admin", &password) };
     admin.call("GET /api/v1/me", Some(&app.code(1))).expect(200);
 }
+
+#[test]
+fn the_journal_tells_where_a_code_was_used() {
+    let (server, password) = server("none");
+    let client = server.client().with("User-Agent", "curl/8");
+    let (_, codes) = enrol(&Caller { client: &client, authorization: basic("admin", &password) });
+    let used = |request: &str, work: &dyn Fn(&Caller<'_>)| {
+        let client = client.with("X-Request-Id", request);
+        work(&Caller { client: &client, authorization: basic("admin", &password) });
+    };
+    used("r-header", &|admin| drop(admin.call("GET /api/v1/me", Some(&codes[0])).expect(200)));
+    let body = json!({"user": "admin", "password": password, "otp": codes[1]});
+    used("r-session", &|admin| drop(admin.send("POST /api/v1/session", None, &body).expect(201)));
+    let token = Caller { client: &client, authorization: basic("admin", &password) };
+    let token = token.send("POST /api/v1/me/tokens", Some(&codes[2]), &json!({"label": "x"})).expect(201);
+    let token = basic("admin", token.json()["secret"].as_str().unwrap());
+    used("r-step-up", &|admin| {
+        let machine = Caller { client: admin.client, authorization: token.clone() };
+        machine.send("PUT /api/v1/groups/crew", Some(&codes[3]), &json!({})).expect(200);
+    });
+    let change = json!({"user": "admin", "current": password, "new": "another long passphrase"});
+    used("r-password", &|admin| {
+        drop(admin.send("PUT /api/v1/password", Some(&codes[4]), &change).expect(204))
+    });
+
+    let machine = Caller { client: &client, authorization: token.clone() };
+    for request in ["r-header", "r-session", "r-step-up", "r-password"] {
+        let started = std::time::Instant::now();
+        // Changes come into the journal shortly after they are made.
+        let found = loop {
+            let line = format!("GET /api/v1/audit?action=factor.change&request={request}");
+            let items = machine.call(&line, None).expect(200).json()["items"].clone();
+            if items[0].is_object() || started.elapsed() > std::time::Duration::from_secs(20) {
+                break items[0].clone();
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        };
+        let told =
+            ["actor", "address", "agent", "entry"].map(|name| found[name].as_str().unwrap_or_default());
+        assert_eq!(told, ["admin", "127.0.0.1", "curl/8", "factor admin totp"], "{request}");
+    }
+}

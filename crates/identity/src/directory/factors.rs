@@ -5,7 +5,7 @@
 //! forgets no code, and what was written goes with the user.
 
 use access::{Action, Context, Grant, Subject, Target};
-use meta::{Batch, Condition, Entry, EntryKind, MetaError, Origin, Write};
+use meta::{Batch, Condition, Entry, EntryKind, MetaError, Write};
 
 use super::tokens::{by, oneself};
 use super::{Directory, New, entry_name, expect};
@@ -105,6 +105,7 @@ impl Directory {
         user: &UserName,
         code: &Secret,
         confirmed: bool,
+        context: &Context,
     ) -> Result<bool, IdentityError> {
         let found = self.find::<FactorRecord>(EntryKind::Factor, &name(user)).await?;
         let Some((entry, mut record)) = found.filter(|(_, factor)| factor.confirmed == confirmed) else {
@@ -114,8 +115,8 @@ impl Directory {
             return Ok(false);
         }
         // What anybody may do stays as it is, so no new epoch begins.
-        let origin = Origin { actor: user.to_string(), ..Origin::default() };
-        let batch = Batch::of(origin, Write::Entry(factor(user, &record).entry()?)).when(unchanged(&entry));
+        let batch = Batch::of(by(user, context), Write::Entry(factor(user, &record).entry()?))
+            .when(unchanged(&entry));
         match self.meta.commit(batch).await {
             Ok(_) => Ok(true),
             // Another request was first, maybe with this code.

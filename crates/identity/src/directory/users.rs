@@ -1,11 +1,9 @@
 //! Users.
 
-use std::net::IpAddr;
+use access::{Action, Context, Grant, Subject, Target};
+use meta::{Entry, EntryKind};
 
-use access::{Action, Grant, Subject, Target};
-use meta::{Entry, EntryKind, Origin};
-
-use super::tokens::oneself;
+use super::tokens::{by, oneself};
 use super::{Directory, New, Page, check_text, expect, origin, parsed};
 use crate::IdentityError;
 use crate::model::{NewUser, Source, User, UserPatch, UserRecord};
@@ -133,13 +131,12 @@ impl Directory {
         &self,
         name: &UserName,
         new: &Secret,
-        address: Option<IpAddr>,
+        context: &Context,
     ) -> Result<(), IdentityError> {
         let (entry, mut record) = self.get::<UserRecord>(EntryKind::User, name.as_str()).await?;
         record.password = Some(self.hash_new(name, new).await?);
         record.must_change_password = false;
-        let origin = Origin { actor: name.to_string(), address, ..Origin::default() };
-        self.replace(origin, &entry, user(name, &record)).await
+        self.replace(by(name, context), &entry, user(name, &record)).await
     }
 
     pub(super) async fn hash_new(

@@ -6,7 +6,7 @@ use access::{Action, ActionSet, Gate, Grant, Subject, Target, Unauthenticated, a
 use identity::model::{Group, NewRobot, Permission, Role};
 use identity::{GroupName, IdentityError, Limits, SecondFactorFor, UserName};
 
-use crate::house::{HERE, House, basic, context, new_user, password_of, token_of, users, why};
+use crate::house::{House, basic, context, new_user, password_of, token_of, users, why};
 
 /// Whether `ann`, in the group `ops`, must have a second factor when this principal has this role.
 async fn check(policy: SecondFactorFor, given: Option<(&str, &str)>, expect: bool) {
@@ -73,7 +73,7 @@ async fn robots_have_no_second_factor() {
     house.pulls(&header).await.unwrap();
     let caller = house.caller(&header, None).await.unwrap();
     assert!(!caller.must_enrol);
-    house.identity.step_up(&caller, None, HERE).await.unwrap();
+    house.identity.step_up(&caller, None, &context()).await.unwrap();
 }
 
 #[tokio::test]

@@ -90,7 +90,7 @@ impl House {
     pub(crate) async fn session(&self, user: &str, code: Option<&str>) -> Result<String, IdentityError> {
         let otp = code.map(Secret::new);
         let new = NewSession { user: user.into(), password: Secret::new(PASSWORD), otp };
-        let session = self.identity.open_session(new, HERE).await?;
+        let session = self.identity.open_session(new, &context()).await?;
         Ok(format!("Bearer {}", session.token.expose()))
     }
 
@@ -138,7 +138,7 @@ pub(crate) async fn caller(
     code: Option<&str>,
 ) -> Result<Caller, Unauthenticated> {
     let presented = Presented { authorization: Some(header), address: HERE, local: false };
-    identity.caller(presented, code.map(Secret::new).as_ref()).await
+    identity.caller(presented, code.map(Secret::new).as_ref(), &context()).await
 }
 
 /// A personal access token of whoever signs in so, as they send it.

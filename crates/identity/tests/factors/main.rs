@@ -59,7 +59,7 @@ async fn the_password_alone_is_refused_and_tokens_go_on() {
     assert_eq!(why(house.session("ann", None).await), refused);
     let change =
         PasswordChange { current: Secret::new(PASSWORD), new: Secret::new("another long passphrase") };
-    assert_eq!(why(house.identity.change_password("ann", change, None, HERE).await), refused);
+    assert_eq!(why(house.identity.change_password("ann", change, None, &context()).await), refused);
     house.pulls(&token).await.unwrap();
     house.token_for(&token).await.unwrap();
     assert!(!house.caller(&token, None).await.unwrap().with_code);
@@ -128,7 +128,7 @@ async fn of_many_requests_with_one_code_one_is_let_in() {
             .into_iter()
             .map(|(identity, ann)| {
                 let code = Secret::new(&*code);
-                async move { why(identity.step_up(&ann, Some(&code), HERE).await) }
+                async move { why(identity.step_up(&ann, Some(&code), &context()).await) }
             })
             .collect();
         let outcomes = tasks.join_all().await;

@@ -6,7 +6,7 @@ use access::{Subject, Unauthenticated};
 use identity::Secret;
 use identity::model::{NewToken, PasswordChange, UserPatch};
 
-use crate::house::{HERE, House, PASSWORD, context, password_of, token_of, users, why};
+use crate::house::{House, PASSWORD, context, password_of, token_of, users, why};
 
 #[tokio::test]
 async fn what_cannot_be_undone_asks_once_more() {
@@ -15,7 +15,7 @@ async fn what_cannot_be_undone_asks_once_more() {
     let (app, recovery) = house.enrol("ann").await;
     let check = async |header: &str, signed: Option<&str>, code: Option<&str>, expect| {
         let caller = house.caller(header, signed).await.unwrap();
-        let outcome = house.identity.step_up(&caller, code.map(Secret::new).as_ref(), HERE).await;
+        let outcome = house.identity.step_up(&caller, code.map(Secret::new).as_ref(), &context()).await;
         assert_eq!(why(outcome), expect, "{signed:?} {code:?}");
     };
     let wanted = || Some(Unauthenticated::CodeWanted);
@@ -70,7 +70,7 @@ async fn a_session_ends() {
     let change =
         PasswordChange { current: Secret::new(PASSWORD), new: Secret::new("another long passphrase") };
     let code = Secret::new(app.next_code(&house));
-    house.identity.change_password("ann", change, Some(&code), HERE).await.unwrap();
+    house.identity.change_password("ann", change, Some(&code), &context()).await.unwrap();
     assert_eq!(house.caller(&session, None).await.err(), over, "the password is another");
 }
 
@@ -136,7 +136,7 @@ async fn who_was_kept_out_signs_in_again() {
     let change =
         PasswordChange { current: Secret::new("another long passphrase"), new: Secret::new(PASSWORD) };
     let code = Secret::new(app.next_code(&house));
-    house.identity.change_password("ann", change, Some(&code), HERE).await.unwrap();
+    house.identity.change_password("ann", change, Some(&code), &context()).await.unwrap();
     assert_eq!(house.caller(&session, None).await.err(), over, "the password was set meanwhile");
 }
 
