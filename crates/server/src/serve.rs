@@ -39,7 +39,6 @@ pub async fn serve(config: Config) -> Result<()> {
             config.data.display()
         );
     }
-    // What can fail comes before the first password is told.
     let tls = load_tls(&config)?;
     let auditor = Auditor::open(&config, &*store.meta).await?;
     let identity = users::open(&config, &store).await?;
@@ -51,12 +50,18 @@ pub async fn serve(config: Config) -> Result<()> {
     });
     let listeners = listeners(&config, &store, &observers, identity.as_ref(), tls.as_ref()).await?;
     let (stopping, stopped) = watch::channel(false);
-    let jobs = tokio::spawn(maintenance::runner(&config, &store, &metrics, identity.as_ref())?.run(stopped));
+    let jobs = maintenance::runner(&config, &store, &metrics, identity.as_ref())?.run(stopped);
+    let signals = signals(tls)?;
+    // Nobody is let in before, and nothing can fail any more once the first password is told.
+    if let Some(identity) = &identity {
+        users::first_start(identity, &config).await?;
+    }
+    let jobs = tokio::spawn(jobs);
     let (leaving, left) = watch::channel(false);
     let journal = auditor.map(|auditor| tokio::spawn(auditor.run(Arc::clone(&store.meta), left)));
     announce(&listeners, &config, identity.is_some());
     identity.iter().for_each(users::announce);
-    let cut = http_kit::serve(listeners, config.http_limits(), signals(tls)?).await;
+    let cut = http_kit::serve(listeners, config.http_limits(), signals).await;
     if cut > 0 {
         tracing::warn!(cut, "transfers were cut when the time to end them was over");
     }

@@ -14,19 +14,23 @@ use meta::{EntryKind, SystemClock};
 use crate::config::{AuthConfig, Config};
 use crate::store::Store;
 
-/// Everybody, where the configuration or the store says that there are users. The first start makes the first.
+/// Everybody, where the configuration or the store says that there are users.
 pub(crate) async fn open(config: &Config, store: &Store) -> Result<Option<Arc<Identity>>> {
     if !config.has_auth(has_users(store).await?) {
         return Ok(None);
     }
-    // Before anything is written: a mistake in the configuration is found at once.
     let external = config.auth.external()?;
-    let identity = Arc::new(open_directory(config, store).await?.with_external(external));
+    Ok(Some(Arc::new(open_directory(config, store).await?.with_external(external))))
+}
+
+/// Makes the first user where there is none, and tells the password. Only a server that has started does so: a start
+/// that fails is tried again by whoever watches over it, and its output is lost among many.
+pub(crate) async fn first_start(identity: &Identity, config: &Config) -> Result<()> {
     let grant = Grant::system("first-start", Action::ManageUsers, Target::System);
     if let Some(first) = identity.directory().first_start(&grant).await? {
         tell(&first, config);
     }
-    Ok(Some(identity))
+    Ok(())
 }
 
 /// The same for one command, which makes nobody.
