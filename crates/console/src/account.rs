@@ -350,6 +350,7 @@ pub(crate) fn explain(error: &IdentityError) -> (StatusCode, String) {
         IdentityError::Invalid(_) => StatusCode::BAD_REQUEST,
         IdentityError::Exceeds { .. } => StatusCode::FORBIDDEN,
         IdentityError::Exists { .. }
+        | IdentityError::LastAdministrator
         | IdentityError::ProjectInUse(_)
         | IdentityError::Conflict
         | IdentityError::TooMany { .. } => StatusCode::CONFLICT,

@@ -103,9 +103,10 @@ impl From<IdentityError> for Problem {
     fn from(error: IdentityError) -> Self {
         let status = match &error {
             IdentityError::Unknown { .. } => StatusCode::NOT_FOUND,
-            IdentityError::Exists { .. } | IdentityError::ProjectInUse(_) | IdentityError::Conflict => {
-                StatusCode::CONFLICT
-            }
+            IdentityError::Exists { .. }
+            | IdentityError::ProjectInUse(_)
+            | IdentityError::LastAdministrator
+            | IdentityError::Conflict => StatusCode::CONFLICT,
             IdentityError::Invalid(_) => StatusCode::BAD_REQUEST,
             IdentityError::Exceeds { .. } => StatusCode::FORBIDDEN,
             IdentityError::TooMany { .. } => StatusCode::CONFLICT,

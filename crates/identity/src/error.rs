@@ -36,6 +36,12 @@ pub enum IdentityError {
     /// The project holds repositories or projects.
     #[error("the project `{0}` is not empty: delete what it holds first, or move it")]
     ProjectInUse(String),
+    /// Nobody would be left who administers.
+    #[error(
+        "nobody would be left who administers the registry: give somebody else the role `system-admin` first, a user \
+         whose password is kept here. By the socket on the server's machine it can be done all the same"
+    )]
+    LastAdministrator,
     /// Somebody else changed it at the same time.
     #[error("somebody else changed this at the same time: look at it again, then try again")]
     Conflict,

@@ -4,6 +4,7 @@
 //! followed by a new *epoch*: what was worked out of earlier ones (who may do what) is worked out anew when it is next
 //! needed. Projects, roles and the names that other directories have for groups are few, and are kept in memory.
 
+mod administrators;
 mod bootstrap;
 mod elsewhere;
 mod factors;
@@ -302,9 +303,7 @@ impl Directory {
         entry: &Entry,
         new: New<'_, T>,
     ) -> Result<(), IdentityError> {
-        let condition =
-            Condition::EntryIs { kind: new.kind, name: entry.name.clone(), revision: Some(entry.revision) };
-        self.change(Batch::of(origin, Write::Entry(new.entry()?)).when(condition)).await.map(|_| ())
+        self.change(replacement(origin, entry, &new)?).await.map(|_| ())
     }
 
     /// Drops an entry with all that it owns. It must be there.
@@ -317,13 +316,24 @@ impl Directory {
         let unknown = || IdentityError::Unknown { what: what(kind), name: name.chars().take(80).collect() };
         let entry = name.parse::<EntryName>().map_err(|_| unknown())?;
         let batch = Batch::of(origin(grant), Write::DropEntry { kind, name: entry });
-        let committed = self.change(batch).await?;
+        let committed = self.change_by(grant, batch).await?;
         if committed.effects == [meta::Effect::Absent] { Err(unknown()) } else { Ok(()) }
     }
 
     /// Commits a change, and begins a new epoch.
     async fn change(&self, batch: Batch) -> Result<Committed, IdentityError> {
         let _one_at_a_time = self.changing.lock().await;
+        self.commit(batch).await
+    }
+
+    /// The same for a change that could take the last administrator away.
+    async fn change_by(&self, grant: &Grant, batch: Batch) -> Result<Committed, IdentityError> {
+        let _one_at_a_time = self.changing.lock().await;
+        self.check_administrators(grant, &batch).await?;
+        self.commit(batch).await
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<Committed, IdentityError> {
         let is_known = |write: &Write| match write {
             Write::Entry(NewEntry { kind, .. }) | Write::DropEntry { kind, .. } => {
                 matches!(kind, EntryKind::Project | EntryKind::Role | EntryKind::Group)
@@ -384,6 +394,17 @@ impl<T: Serialize> New<'_, T> {
         let owners = owners.collect::<Result<_, IdentityError>>()?;
         Ok(NewEntry { kind: self.kind, name: entry_name(&self.name)?, value, owners })
     }
+}
+
+/// The change that replaces an entry as it was read.
+fn replacement<T: Serialize>(
+    origin: Origin,
+    entry: &Entry,
+    new: &New<'_, T>,
+) -> Result<Batch, IdentityError> {
+    let condition =
+        Condition::EntryIs { kind: new.kind, name: entry.name.clone(), revision: Some(entry.revision) };
+    Ok(Batch::of(origin, Write::Entry(new.entry()?)).when(condition))
 }
 
 fn entry_name(name: &str) -> Result<EntryName, IdentityError> {

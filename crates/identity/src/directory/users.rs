@@ -4,7 +4,7 @@ use access::{Action, Context, Grant, Subject, Target};
 use meta::{Entry, EntryKind};
 
 use super::tokens::{by, oneself};
-use super::{Directory, New, Page, check_text, expect, origin, parsed};
+use super::{Directory, New, Page, check_text, expect, origin, parsed, replacement};
 use crate::IdentityError;
 use crate::model::{NewUser, Source, User, UserPatch, UserRecord};
 use crate::names::UserName;
@@ -88,7 +88,7 @@ impl Directory {
             record.password = Some(self.hash_new(name, &password).await?);
             record.must_change_password = true;
         }
-        self.replace(origin(grant), &entry, user(name, &record)).await?;
+        self.change_by(grant, replacement(origin(grant), &entry, &user(name, &record))?).await?;
         self.user(grant, name).await
     }
 

@@ -1,5 +1,6 @@
 //! Who may do what, seen from outside: every end-point with every role, tokens and how they end, and attacks.
 
+mod administrators;
 mod attacks;
 mod audit;
 mod golden;
