@@ -1,6 +1,6 @@
 //! The audit journal: what is written into it, and when.
 //!
-//! Pulls, sign-ins, refusals and runs of administration are written as they are answered. Changes are taken from the
+//! Pulls, resolved tags, sign-ins, refusals and runs of administration are written as they are answered. Changes are taken from the
 //! events that committed with them, so none can be missing; which event was the last is told by the journal itself.
 
 mod event;
@@ -379,15 +379,31 @@ fn wanted(operation: Operation) -> &'static str {
     }
 }
 
+/// What somebody got who read something. Many clients ask by HEAD what a tag stands for, and then pull that by its
+/// digest: nothing else would tell which tag they pulled.
+fn taken(observation: &http_oci::Observation<'_>) -> Option<&'static str> {
+    let http_oci::Observation { operation, status, method, reference, .. } = *observation;
+    match (operation, method) {
+        _ if !status.is_success() => None,
+        (Some(Operation::GetManifest), &Method::GET) => Some("pull"),
+        (Some(Operation::GetBlob), &Method::GET) => Some("pull.blob"),
+        (Some(Operation::GetManifest), &Method::HEAD)
+            if matches!(reference, Some(oci::Reference::Tag(_))) =>
+        {
+            Some("resolve")
+        }
+        _ => None,
+    }
+}
+
 impl http_oci::Observe for Observers {
     fn observe(&self, observation: &http_oci::Observation<'_>) {
         self.metrics.observe(observation);
         let Some(auditor) = &self.auditor else { return };
         let http_oci::Observation { operation, status, subject, context, .. } = *observation;
         let refused = is_refusal(status);
-        let read = matches!(operation, Some(Operation::GetManifest | Operation::GetBlob));
-        let pulled = read && *observation.method == Method::GET && status.is_success();
-        if !pulled && !refused && !observation.signed_in {
+        let taken = taken(observation);
+        if taken.is_none() && !refused && !observation.signed_in {
             return;
         }
         let asked = Asked::of(subject, observation.claimed, context, status);
@@ -395,16 +411,13 @@ impl http_oci::Observe for Observers {
             auditor.append(&asked.record("sign-in", Outcome::Success));
         }
         let action = match (subject, operation) {
+            _ if taken.is_none() && !refused => return,
             (None, _) => "sign-in",
             // Clients ask as nobody first, to learn how to sign in.
             (Some(subject), Some(Operation::Version)) if subject.is_anonymous() => return,
-            (Some(_), Some(Operation::GetBlob)) if pulled => "pull.blob",
-            (Some(_), Some(operation)) => wanted(operation),
+            (Some(_), Some(operation)) => taken.unwrap_or_else(|| wanted(operation)),
             (Some(_), None) => return,
         };
-        if !pulled && !refused {
-            return;
-        }
         let reference = match observation.reference {
             Some(oci::Reference::Tag(tag)) => tag.as_str(),
             _ => "",
@@ -419,9 +432,9 @@ impl http_oci::Observe for Observers {
             repository: repository.map_or("", |name| name.as_str()),
             reference,
             digest: observation.digest.unwrap_or(&named),
-            ..asked.record(action, if pulled { Outcome::Success } else { Outcome::Denied })
+            ..asked.record(action, if taken.is_some() { Outcome::Success } else { Outcome::Denied })
         };
-        if pulled {
+        if taken.is_some() {
             auditor.append(&record);
         } else {
             self.refused(auditor, subject, context.address, &record);

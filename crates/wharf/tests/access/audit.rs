@@ -46,12 +46,17 @@ fn what_happens_in_a_repository_is_told_with_who_and_what() {
         .get("/v2/team/app/manifests/v1")
         .expect(200);
     guest.get(&format!("/v2/team/app/blobs/{}", image.layer)).expect(200);
+    // As containerd pulls: the tag by HEAD, and then what it stands for. To look whether something is there is no pull.
     guest.head("/v2/team/app/manifests/v1").expect(200);
+    guest.get(&format!("/v2/team/app/manifests/{}", image.digest)).expect(200);
+    guest.head(&format!("/v2/team/app/manifests/{}", image.digest)).expect(200);
+    guest.head(&format!("/v2/team/app/blobs/{}", image.layer)).expect(200);
+    guest.head("/v2/team/app/manifests/v2").expect(404);
     guest.post("/v2/team/app/blobs/uploads/").expect(403);
     house.anybody().get("/v2/team/app/manifests/v1").expect(401);
     house.anybody().basic("gus", "wrong").get("/v2/team/app/manifests/v1").expect(401);
     ann.delete("/v2/team/app/manifests/v1").expect(202);
-    let found = when_there_are(&house, 9, "repository=team/app");
+    let found = when_there_are(&house, 11, "repository=team/app");
     let mut told = lines(&found);
     told.sort();
     let mut expect = [
@@ -59,6 +64,8 @@ fn what_happens_in_a_repository_is_told_with_who_and_what() {
         "push ann success -",
         "tag.set ann success v1",
         "pull gus success v1",
+        "resolve gus success v1",
+        "pull gus success -",
         "pull.blob gus success -",
         "push gus denied -",
         "pull anonymous denied v1",
@@ -71,6 +78,8 @@ fn what_happens_in_a_repository_is_told_with_who_and_what() {
     let fact = |name: &str| pull[name].as_str().unwrap_or_default();
     assert_eq!((fact("digest"), fact("project"), fact("address")), (&*image.digest, "team", "127.0.0.1"));
     assert_eq!((fact("agent"), fact("request"), fact("via")), ("puller/1", "r-77", "password"));
+    let resolved = found.iter().find(|record| record["action"] == "resolve").unwrap();
+    assert_eq!(resolved["digest"], image.digest, "{resolved}");
     let signed_in = records(&house, "action=sign-in&actor=gus&outcome=success");
     assert_eq!(signed_in.len(), 1, "one password, verified once: {signed_in:?}");
 }
