@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::print::{self, Column, cell};
 use super::session::{Path, Session};
 use super::{password, tokens};
-use crate::args::accounts::{Named, SessionFlags, UserCommand, UserCreate, UserToken, UserUpdate};
+use crate::args::accounts::{AboutUser, Named, SessionFlags, UserCommand, UserCreate, UserToken, UserUpdate};
 use crate::out::Out;
 
 const COLUMNS: &[Column] = &[
@@ -51,7 +51,7 @@ async fn create(flags: UserCreate, out: &mut Out) -> Result<()> {
     let Named { session, name } = flags.user;
     let mut body = Map::new();
     body.insert("name".into(), name.clone().into());
-    body.extend(about(flags.email, flags.display_name));
+    body.extend(about(flags.about));
     if !flags.no_password {
         body.insert("password".into(), password::of_another(flags.password_stdin).await?.into());
     }
@@ -60,7 +60,7 @@ async fn create(flags: UserCreate, out: &mut Out) -> Result<()> {
 }
 
 async fn update(flags: UserUpdate, out: &mut Out) -> Result<()> {
-    let mut body: Map<String, Value> = about(flags.email, flags.display_name).collect();
+    let mut body: Map<String, Value> = about(flags.about).collect();
     if let Some(disabled) = flags.access.disabled() {
         body.insert("disabled".into(), disabled.into());
     }
@@ -73,7 +73,7 @@ async fn update(flags: UserUpdate, out: &mut Out) -> Result<()> {
 }
 
 /// What is said of a user.
-fn about(email: Option<String>, display_name: Option<String>) -> impl Iterator<Item = (String, Value)> {
+fn about(AboutUser { email, display_name }: AboutUser) -> impl Iterator<Item = (String, Value)> {
     let fields = [("email", email), ("display_name", display_name)];
     fields.into_iter().filter_map(|(name, text)| Some((name.to_owned(), json!(text?))))
 }

@@ -89,16 +89,23 @@ pub(crate) enum UserCommand {
     TokenRevoke(UserToken),
 }
 
+/// What is said of a user.
 #[derive(Debug, clap::Args)]
-pub(crate) struct UserCreate {
-    #[command(flatten)]
-    pub user: Named,
+pub(crate) struct AboutUser {
     /// Their address.
     #[arg(long, value_name = "ADDRESS")]
     pub email: Option<String>,
     /// What people call them.
     #[arg(long, value_name = "TEXT")]
     pub display_name: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct UserCreate {
+    #[command(flatten)]
+    pub user: Named,
+    #[command(flatten)]
+    pub about: AboutUser,
     /// Read their first password from standard input. It is asked for on a terminal otherwise.
     #[arg(long)]
     pub password_stdin: bool,
@@ -113,12 +120,8 @@ pub(crate) struct UserCreate {
 pub(crate) struct UserUpdate {
     #[command(flatten)]
     pub user: Named,
-    /// Their address.
-    #[arg(long, value_name = "ADDRESS")]
-    pub email: Option<String>,
-    /// What people call them.
-    #[arg(long, value_name = "TEXT")]
-    pub display_name: Option<String>,
+    #[command(flatten)]
+    pub about: AboutUser,
     #[command(flatten)]
     pub access: AccessFlags,
     /// Read a new password from standard input. They must choose another at the next sign-in.

@@ -4,9 +4,9 @@ use access::Grant;
 use meta::{Batch, Condition, EntryKind, Write};
 
 use super::users::user;
-use super::{Directory, New, entry_name, expect, origin};
+use super::{Directory, entry_name, expect, members, origin};
 use crate::IdentityError;
-use crate::model::{BindingRecord, Source, UserRecord};
+use crate::model::{Member, Principal, Source, UserRecord};
 use crate::names::UserName;
 use crate::secret::Secret;
 
@@ -39,18 +39,12 @@ impl Directory {
             external_groups: Vec::new(),
             subject: None,
         };
-        let principal = format!("user:{name}");
-        let role = BindingRecord { principal: principal.clone(), project: None, role: "system-admin".into() };
-        let role = New {
-            kind: EntryKind::Binding,
-            name: format!("* system-admin {principal}").into(),
-            record: &role,
-            owners: vec![(EntryKind::User, name.to_string())],
-        };
+        let principal = Principal::User(name.clone());
+        let member = Member { principal, role: "system-admin".into(), project: None };
         let absent =
             Condition::EntryIs { kind: EntryKind::User, name: entry_name(name.as_str())?, revision: None };
         let batch = Batch::of(origin(grant), Write::Entry(user(&name, &record).entry()?))
-            .then(Write::Entry(role.entry()?))
+            .then(Write::Entry(members::binding(&member, &members::record(&member)).entry()?))
             .when(absent);
         self.change(batch).await?;
         Ok(Some(FirstStart { user: name, password }))

@@ -44,24 +44,7 @@ impl Directory {
             || IdentityError::Unknown { what: "role", name: member.role.chars().take(80).collect() };
         let actions = self.known().role(&member.role).ok_or_else(unknown)?;
         self.check_gift(subject, member.project.as_ref(), actions)?;
-        let record = BindingRecord {
-            principal: member.principal.to_string(),
-            project: member.project.clone(),
-            role: member.role.clone(),
-        };
-        let name = binding(member);
-        let mut owners = vec![match &member.principal {
-            Principal::User(name) => (EntryKind::User, name.to_string()),
-            Principal::Group(name) => (EntryKind::Group, name.to_string()),
-        }];
-        if let Some(project) = &member.project {
-            owners.push((EntryKind::Project, project.to_string()));
-        }
-        if built_in(&member.role).is_none() {
-            owners.push((EntryKind::Role, member.role.clone()));
-        }
-        let new = New { kind: EntryKind::Binding, name: (&*name).into(), record: &record, owners };
-        match self.create(grant, new).await {
+        match self.create(grant, binding(member, &record(member))).await {
             Err(IdentityError::Exists { .. }) => Ok(()),
             outcome => outcome,
         }
@@ -77,7 +60,7 @@ impl Directory {
         expect(grant, Action::ManageMembers, &target(member.project.as_ref()))?;
         let actions = self.known().role(&member.role).unwrap_or_default();
         self.check_gift(subject, member.project.as_ref(), actions)?;
-        self.drop_entry(grant, EntryKind::Binding, &binding(member)).await
+        self.drop_entry(grant, EntryKind::Binding, &name(member)).await
     }
 }
 
@@ -85,8 +68,32 @@ fn target(project: Option<&ProjectName>) -> Target {
     project.map_or(Target::System, |project| Target::Project(project.clone()))
 }
 
+/// What is kept of a member.
+pub(super) fn record(member: &Member) -> BindingRecord {
+    BindingRecord {
+        principal: member.principal.to_string(),
+        project: member.project.clone(),
+        role: member.role.clone(),
+    }
+}
+
+/// The entry that keeps it, which goes with who has the role, with the project, and with the role.
+pub(super) fn binding<'a>(member: &Member, record: &'a BindingRecord) -> New<'a, BindingRecord> {
+    let mut owners = vec![match &member.principal {
+        Principal::User(name) => (EntryKind::User, name.to_string()),
+        Principal::Group(name) => (EntryKind::Group, name.to_string()),
+    }];
+    if let Some(project) = &member.project {
+        owners.push((EntryKind::Project, project.to_string()));
+    }
+    if built_in(&member.role).is_none() {
+        owners.push((EntryKind::Role, member.role.clone()));
+    }
+    New { kind: EntryKind::Binding, name: name(member).into(), record, owners }
+}
+
 /// Neither projects nor roles have spaces in their names.
-fn binding(member: &Member) -> String {
+fn name(member: &Member) -> String {
     let place = member.project.as_ref().map_or(EVERYWHERE, ProjectName::as_str);
     format!("{place} {} {}", member.role, member.principal)
 }
