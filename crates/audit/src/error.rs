@@ -38,7 +38,8 @@ impl AuditError {
     /// Whether only room is missing.
     pub(crate) fn is_full(&self) -> bool {
         let (Self::Write { source, .. } | Self::Flush { source, .. } | Self::Io { source, .. }) = self;
-        matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        let kinds = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded, io::ErrorKind::FileTooLarge];
+        kinds.contains(&source.kind())
     }
 
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {

@@ -32,8 +32,10 @@ pub(crate) struct Note {
 }
 
 impl Note {
-    fn cut(bytes: u64, last: u64) -> Self {
-        let detail = format!("{bytes} bytes after record {last}, left unfinished by a crash, were cut off");
+    /// Tells that the end was cut off.
+    pub fn cut(bytes: u64, last: u64) -> Self {
+        let detail =
+            format!("{bytes} bytes after record {last}, left unfinished or damaged by a crash, were cut off");
         Self { action: CUT, detail }
     }
 
@@ -42,7 +44,7 @@ impl Note {
         self.action == CUT
     }
 
-    pub fn damaged(detail: String) -> Self {
+    fn damaged(detail: String) -> Self {
         Self { action: "journal.damaged", detail }
     }
 

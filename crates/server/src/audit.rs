@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use ::audit::{Journal, NewRecord, Options, Outcome, Query, SealKey, Window};
+use ::audit::{Journal, NewRecord, Options, Outcome, Query, Record, SealKey, Window};
 use access::{Action, Actor, Context, Subject};
 use anyhow::{Context as _, Result, bail};
 use http::{Method, StatusCode};
@@ -138,7 +138,7 @@ impl Auditor {
 
     async fn on(journal: Journal, meta: &dyn MetaStore) -> Result<Self> {
         let told = meta.setting(TAKEN).await?.and_then(|text| text.parse::<i64>().ok());
-        let written = last_event(journal.folder()).await?;
+        let written = last_event(&journal).await?;
         let taken = match told.max(written) {
             Some(position) => position,
             // A journal that is new begins with what happens from now on.
@@ -150,7 +150,10 @@ impl Auditor {
             noted: AtomicI64::new(-1),
             lost: AtomicU64::new(0),
         };
-        auditor.note_taken(meta).await?;
+        // On a full disk it waits: whoever starts the server then has to be able to delete.
+        if let Err(error) = auditor.note_taken(meta).await {
+            tracing::error!(%error, "how far the audit journal is could not be noted");
+        }
         Ok(auditor)
     }
 
@@ -254,16 +257,20 @@ impl Auditor {
 }
 
 /// The last event that the journal has, if it has any.
-async fn last_event(folder: &Path) -> Result<Option<i64>> {
-    let folder = folder.to_owned();
+async fn last_event(journal: &Journal) -> Result<Option<i64>> {
+    let position = |record: &Record| record.detail.strip_prefix(EVENT)?.parse().ok();
+    // On a full disk some are in no file yet.
+    if let Some(last) = journal.waiting().iter().rev().find_map(position) {
+        return Ok(Some(last));
+    }
+    let folder = journal.folder().to_owned();
     let query = Query { text: Some(EVENT.into()), ..Query::default() };
     let find = move || -> Result<Option<i64>, ::audit::AuditError> {
         let mut window = Window { records: 100, ..Window::default() };
         loop {
             let page = ::audit::search(&folder, &query, &window)?;
-            let positions = page.records.iter().filter_map(|record| record.detail.strip_prefix(EVENT));
-            if let Some(position) = positions.filter_map(|text| text.parse().ok()).next() {
-                return Ok(Some(position));
+            if let Some(last) = page.records.iter().find_map(position) {
+                return Ok(Some(last));
             }
             match page.next {
                 Some(next) => window.after = Some(next),

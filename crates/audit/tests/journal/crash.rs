@@ -200,6 +200,36 @@ fn no_half_line_stays_when_the_disk_is_full() {
 }
 
 #[test]
+fn a_journal_opens_on_a_full_disk_and_goes_on_when_there_is_room() {
+    let test = "crash::a_journal_opens_on_a_full_disk_and_goes_on_when_there_is_room";
+    let Some((folder, options)) = child_options() else {
+        let house = House::new();
+        let output = child(test, &house).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(house.all().len(), 4);
+        return assert_eq!(house.verify().problems, []);
+    };
+    // SAFETY: to ignore a signal calls no code. Beyond the limit, writes then fail, as on a full disk.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+    let journal = Journal::open(&folder, options.clone()).unwrap();
+    journal.append(&pull("written down")).unwrap();
+    journal.settle().unwrap();
+    journal.append(&pull("left in the intake")).unwrap();
+    drop(journal);
+    limit_files(10);
+    for waiting in [1, 2] {
+        let journal = Journal::open(&folder, options.clone()).unwrap();
+        assert_eq!(journal.waiting().len(), waiting);
+        journal.append(&pull("on the full disk")).unwrap();
+        assert!(journal.close().is_err());
+    }
+    limit_files(1 << 30);
+    let journal = Journal::open(&folder, options).unwrap();
+    assert_eq!(journal.waiting().len(), 0);
+    journal.close().unwrap();
+}
+
+#[test]
 fn a_folder_that_cannot_be_made_is_told() {
     let house = House::new();
     fs::write(house.path(), "a file").unwrap();
