@@ -221,6 +221,7 @@ fn crash(
     }
     let Some(mount) = storage.mount.take() else {
         // What was answered before the kill was answered by a server that meant it, so only then it may fail.
+        site.let_die();
         let killed = server.kill();
         site.end();
         let_go();

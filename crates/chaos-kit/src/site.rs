@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use power_cut::Dice;
 
@@ -20,9 +19,6 @@ pub(crate) const ACCEPT: (&str, &str) =
 /// Layers that many images share.
 const SHARED_BLOBS: usize = 40;
 
-/// How long it may take to say that the server was killed.
-const NEWS_OF_DEATH: Duration = Duration::from_millis(300);
-
 /// The worker ends: the server died, or did what a server must not.
 #[derive(Debug)]
 pub struct Stop;
@@ -37,6 +33,7 @@ pub struct Site {
     pub(crate) shared: Vec<Blob>,
     /// The disk may give an upload zeros in place of bytes that came last: they were received, but never promised.
     pub(crate) uploads_may_tear: bool,
+    dying: AtomicBool,
     ending: AtomicBool,
 }
 
@@ -45,8 +42,14 @@ impl Site {
     pub fn new(address: SocketAddr, seed: u64) -> Self {
         let mut dice = Dice::new(seed);
         let shared = (0..SHARED_BLOBS).map(|_| Blob::any(&mut dice)).collect();
-        let (ledger, ending) = (Ledger::default(), AtomicBool::new(false));
-        Self { address, ledger, shared, uploads_may_tear: false, ending }
+        let ledger = Ledger::default();
+        let (dying, ending) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { address, ledger, shared, uploads_may_tear: false, dying, ending }
+    }
+
+    /// The server is about to be killed: from now on it may break off, but what it says still counts.
+    pub(crate) fn let_die(&self) {
+        self.dying.store(true, Ordering::SeqCst);
     }
 
     /// From now on the server may fail in any way, and nothing that it says counts.
@@ -56,6 +59,7 @@ impl Site {
 
     /// The server works again.
     pub fn resume(&self) {
+        self.dying.store(false, Ordering::SeqCst);
         self.ending.store(false, Ordering::SeqCst);
     }
 
@@ -98,10 +102,10 @@ impl Site {
         }
     }
 
-    /// Notes a fault unless the server is found to be killed: it breaks its connections a moment before the one who
-    /// killed it can say so.
+    /// Notes that the server broke off, which it does when it is killed.
     pub(crate) fn suspect(&self, fault: String) {
-        std::thread::sleep(NEWS_OF_DEATH);
-        self.fault(fault);
+        if !self.dying.load(Ordering::SeqCst) {
+            self.fault(fault);
+        }
     }
 }
