@@ -9,7 +9,7 @@ use http_kit::Query;
 use identity::model::{
     Actions, NewToken, PasswordChange, Permission, SecondFactor, Shown, Source, Token, User, Whoami,
 };
-use identity::{IdentityError, SessionId, date};
+use identity::{Confirmed, IdentityError, Seen, SessionId, SignIn, date};
 use oci::ProjectName;
 
 use crate::Console;
@@ -51,6 +51,9 @@ struct AccountPage<'a> {
     problem: Option<&'a str>,
     user: User,
     is_local: bool,
+    /// What one signs in with besides the password; none where a provider asks for that.
+    factors: Option<String>,
+    wants_code: bool,
     source: &'static str,
     places: Vec<Place>,
     tokens: Vec<TokenRow>,
@@ -85,8 +88,12 @@ struct Draft<'a> {
 
 /// Somebody with a session.
 pub(crate) struct Visitor {
-    id: SessionId,
-    subject: Arc<Subject>,
+    pub(crate) id: SessionId,
+    pub(crate) subject: Arc<Subject>,
+    /// Whether they must set a second factor up before anything else.
+    pub(crate) must_enrol: bool,
+    /// That they have shown just now what there is to show.
+    pub(crate) confirmed: Option<Confirmed>,
 }
 
 /// What the page tells besides.
@@ -103,7 +110,12 @@ impl Console {
     pub(crate) async fn session(&self, visit: &Visit<'_>) -> Result<Option<Visitor>, Reply> {
         let Some(id) = visit.session_id() else { return Ok(None) };
         match self.identity.session(&id).await {
-            Ok(subject) => Ok(subject.map(|subject| Visitor { id, subject })),
+            Ok(seen) => Ok(seen.map(|Seen { subject, must_enrol, confirmed }| Visitor {
+                id,
+                subject,
+                must_enrol,
+                confirmed,
+            })),
             Err(error) => {
                 let (status, message, _) = sign_in::explain(&error);
                 Err(Reply::failure(visit, status, &message))
@@ -118,6 +130,7 @@ impl Console {
             _ => None,
         };
         match self.session(visit).await {
+            Ok(Some(Visitor { must_enrol: true, .. })) => Reply::to(visit, "/account/factors"),
             Ok(Some(visitor)) => {
                 self.account(visit, &visitor, StatusCode::OK, Told { message, ..Told::default() }).await
             }
@@ -135,9 +148,11 @@ impl Console {
     ) -> Reply {
         let directory = self.identity.directory();
         let found = async {
-            Ok((directory.own_user(&visitor.subject).await?, directory.own_tokens(&visitor.subject).await?))
+            let subject = &visitor.subject;
+            let user = directory.own_user(subject).await?;
+            Ok((user, directory.own_tokens(subject).await?, directory.second_factor(subject).await?))
         };
-        let (user, tokens) = match found.await {
+        let (user, tokens, factor) = match found.await {
             Ok(found) => found,
             Err(error) => {
                 let (status, message) = explain(&error);
@@ -153,6 +168,8 @@ impl Console {
             message: told.message,
             problem: told.problem,
             is_local: user.source == Source::Local,
+            factors: (user.source != Source::Oidc).then(|| in_words(&factor)),
+            wants_code: factor.on && visitor.confirmed.is_none(),
             source: match user.source {
                 Source::Local => "this registry",
                 Source::Ldap => "the directory",
@@ -173,8 +190,14 @@ impl Console {
         Reply::page(status, &page)
     }
 
-    /// Who sent a form, from a page of their own session.
+    /// Who sent a form, from a page of their own session, and may do so.
     async fn visitor(&self, visit: &Visit<'_>, form: &str) -> Result<Visitor, Reply> {
+        let visitor = self.any_visitor(visit, form).await?;
+        if visitor.must_enrol { Err(Reply::to(visit, "/account/factors")) } else { Ok(visitor) }
+    }
+
+    /// The same, also who must set a second factor up before anything else.
+    pub(crate) async fn any_visitor(&self, visit: &Visit<'_>, form: &str) -> Result<Visitor, Reply> {
         let id = visit.session_id();
         if !visit.is_own_form(form, id.as_ref()) {
             return Err(Reply::failure(visit, StatusCode::FORBIDDEN, OTHER_FORM));
@@ -260,7 +283,7 @@ impl Console {
         };
         let user = visitor.subject.actor().to_string();
         let outcome = match NewPassword::read(form) {
-            Ok(fields) => self.exchange(visit, &user, fields).await,
+            Ok(fields) => self.exchange(visit, &visitor, &user, fields).await,
             Err(message) => Err((StatusCode::BAD_REQUEST, message.to_owned())),
         };
         match outcome {
@@ -275,26 +298,44 @@ impl Console {
     async fn exchange(
         &self,
         visit: &Visit<'_>,
+        visitor: &Visitor,
         user: &str,
         fields: NewPassword,
     ) -> Result<Reply, (StatusCode, String)> {
         let NewPassword { current, new, code } = fields;
         let context = &visit.context;
         let change = PasswordChange { current, new: new.clone() };
-        let changed = self.identity.change_password(user, change, code.as_ref(), context).await;
-        changed.map_err(|error| explain(&error))?;
-        match self.identity.sign_in(user, new, None, context).await {
-            Ok(opened) => Ok(self.welcome(visit, &opened, Some("/account?done=password"))),
-            // The code was used up by the change: who has a second factor signs in with the next one.
-            Err(Unauthenticated::SecondFactor) => {
-                Ok(Reply::to(visit, "/login").cookie(Cookie::Session.unset(visit.place)))
+        let changed = match &visitor.confirmed {
+            Some(confirmed) => {
+                let code = code.as_ref();
+                self.identity.change_password_on_page(Err(confirmed), user, change, code, context).await
             }
+            None => self.identity.change_password(user, change, code.as_ref(), context).await,
+        };
+        changed.map_err(|error| explain(&error))?;
+        // Who has a second factor signs in with it anew.
+        let begun = self.identity.begin_sign_in(&visitor.id, user, new, context).await;
+        match begun {
+            Ok(SignIn::Open(opened)) => Ok(self.welcome(visit, &opened, Some("/account?done=password"), "")),
+            Ok(SignIn::Factor) => Ok(Reply::to(visit, "/login").cookie(Cookie::Session.unset(visit.place))),
             Err(error) => {
                 let (status, message, _) = sign_in::explain(&error);
                 Err((status, message))
             }
         }
     }
+}
+
+/// What somebody signs in with besides the password.
+fn in_words(factor: &SecondFactor) -> String {
+    let passkeys = match factor.passkeys {
+        0 => None,
+        1 => Some("a passkey".to_owned()),
+        many => Some(format!("{many} passkeys")),
+    };
+    let app = factor.totp.then(|| "an app".to_owned());
+    let all: Vec<String> = [passkeys, app].into_iter().flatten().collect();
+    if all.is_empty() { "You have none.".into() } else { format!("You have {}.", all.join(" and ")) }
 }
 
 fn place(permission: &Permission) -> Place {
@@ -348,6 +389,7 @@ pub(crate) fn explain(error: &IdentityError) -> (StatusCode, String) {
         }
         IdentityError::Unknown { .. } => StatusCode::NOT_FOUND,
         IdentityError::Invalid(_) => StatusCode::BAD_REQUEST,
+        IdentityError::Passkey(_) | IdentityError::Expired => StatusCode::FORBIDDEN,
         IdentityError::Exceeds { .. } => StatusCode::FORBIDDEN,
         IdentityError::Exists { .. }
         | IdentityError::LastAdministrator

@@ -1,17 +1,21 @@
 //! The pages: signing in with a browser, by a password or at an OpenID provider, and a small console for one's own
 //! account. docs/sign-in.md describes them for users.
 //!
-//! All is made on the server and works without scripts. A browser's session is a cookie that counts on these pages
+//! All is made on the server and works without scripts, but for passkeys: a browser shows them to a script only. A
+//! browser's session is a cookie that counts on these pages
 //! and nowhere else: images, tokens and administration are for who sends an `Authorization` header, which no other
 //! site can make a browser do. Every form carries a token of its session and must come from this very origin.
 
 mod account;
+mod confirm;
 mod cookie;
+mod factors;
 mod guard;
 mod next;
 mod observe;
 mod page;
 mod provider;
+mod second_step;
 mod sign_in;
 mod visit;
 
@@ -32,6 +36,9 @@ pub use provider::{Provider, ProviderSettings};
 /// The style of all pages.
 const STYLE: &str = include_str!("console.css");
 
+/// The script that asks for passkeys.
+const SCRIPT: &str = include_str!("passkey.js");
+
 /// The longest form, in bytes.
 const FORM_MAX: u64 = 16 << 10;
 
@@ -41,12 +48,19 @@ pub struct Console {
     proxies: TrustedProxies,
     observer: Arc<dyn Observe>,
     provider: Option<Provider>,
+    origin: Option<String>,
 }
 
 impl Console {
     /// The pages for these users.
     pub fn new(identity: Arc<Identity>, proxies: TrustedProxies, observer: Arc<dyn Observe>) -> Self {
-        Self { identity, proxies, observer, provider: None }
+        Self { identity, proxies, observer, provider: None, origin: None }
+    }
+
+    /// The same, where the configuration says how browsers see them: the origin alone.
+    #[must_use]
+    pub fn at(self, origin: String) -> Self {
+        Self { origin: Some(origin), ..self }
     }
 
     /// The same, where people can sign in at an OpenID provider, too.
@@ -61,7 +75,7 @@ impl Console {
             |root| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         match path {
             "/" => wants_page(headers),
-            "/logout" | "/console.css" => true,
+            "/logout" | "/console.css" | "/passkey.js" => true,
             _ => is_below("/login") || is_below("/account"),
         }
     }
@@ -72,7 +86,8 @@ impl Console {
         let visit = Visit::of(conn, &head, &id, &self.proxies, self.public_origin());
         let method = if head.method == Method::HEAD { Method::GET } else { head.method.clone() };
         let reply = match (&method, head.uri.path()) {
-            (&Method::GET, "/console.css") => return style(),
+            (&Method::GET, "/console.css") => return fixed(STYLE, "text/css; charset=utf-8"),
+            (&Method::GET, "/passkey.js") => return fixed(SCRIPT, "text/javascript; charset=utf-8"),
             (&Method::GET, path) => self.get(&visit, path).await,
             (&Method::POST, path) => match visit.read_form(body).await {
                 Ok(form) => self.post(&visit, path, &form).await,
@@ -97,6 +112,9 @@ impl Console {
             "/login/oidc" => self.begin_at_provider(visit).await,
             "/login/oidc/callback" => self.finish_at_provider(visit).await,
             "/account" => self.account_page(visit).await,
+            "/account/confirm" => self.confirm_page(visit).await,
+            "/account/factors" => self.factors_page(visit).await,
+            "/account/factors/passkey" => self.new_passkey_page(visit).await,
             _ => Reply::failure(visit, StatusCode::NOT_FOUND, "There is no such page."),
         }
     }
@@ -105,18 +123,37 @@ impl Console {
     async fn post(&self, visit: &Visit<'_>, path: &str, form: &str) -> Reply {
         match path {
             "/login" => self.sign_in(visit, form).await,
+            "/login/code" => self.sign_in_with_code(visit, form).await,
+            "/login/passkey" => self.sign_in_with_passkey(visit, form).await,
             "/login/password" => self.replace_password(visit, form).await,
             "/login/oidc/backchannel-logout" => self.end_by_provider(visit, form).await,
             "/logout" => self.sign_out(visit, form).await,
             "/account/tokens" => self.create_token(visit, form).await,
             "/account/tokens/revoke" => self.revoke_token(visit, form).await,
             "/account/password" => self.change_password(visit, form).await,
+            _ => self.post_factors(visit, path, form).await,
+        }
+    }
+
+    /// The same for what somebody signs in with besides the password.
+    async fn post_factors(&self, visit: &Visit<'_>, path: &str, form: &str) -> Reply {
+        match path {
+            "/account/confirm/password" => self.confirm_with_password(visit, form).await,
+            "/account/confirm/code" => self.confirm_with_code(visit, form).await,
+            "/account/confirm/passkey" => self.confirm_with_passkey(visit, form).await,
+            "/account/factors/app" => self.begin_app(visit, form).await,
+            "/account/factors/app/confirm" => self.finish_app(visit, form).await,
+            "/account/factors/app/remove" => self.remove_app(visit, form).await,
+            "/account/factors/passkey" => self.finish_passkey(visit, form).await,
+            "/account/factors/passkey/remove" => self.remove_passkey(visit, form).await,
+            "/account/factors/codes" => self.renew_codes(visit, form).await,
+            "/account/factors/one-time" => self.one_time_code(visit, form).await,
             _ => Reply::failure(visit, StatusCode::NOT_FOUND, "There is no such page."),
         }
     }
 
     fn public_origin(&self) -> Option<&str> {
-        self.provider.as_ref().map(Provider::origin)
+        self.origin.as_deref().or_else(|| self.provider.as_ref().map(Provider::origin))
     }
 }
 
@@ -128,10 +165,11 @@ fn wants_page(headers: &HeaderMap) -> bool {
         .any(|kind| kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("text/html")))
 }
 
-fn style() -> Response<Body> {
-    let mut response = Response::new(Body::full(STYLE));
+/// What is the same for everybody.
+fn fixed(text: &'static str, kind: &'static str) -> Response<Body> {
+    let mut response = Response::new(Body::full(text));
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/css; charset=utf-8"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("max-age=300"));
     page::protect(headers);
     response
@@ -164,7 +202,7 @@ mod tests {
             check("/", plain, false);
         }
         for path in
-            ["/login", "/login/oidc/callback", "/logout", "/account", "/account/tokens", "/console.css"]
+            ["/login", "/login/oidc/callback", "/logout", "/account", "/account/tokens", "/console.css", "/passkey.js"]
         {
             check(path, "*/*", true);
         }

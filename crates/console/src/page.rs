@@ -14,8 +14,13 @@ use crate::visit::Visit;
 const POLICY: &str =
     "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
+/// The same for pages where passkeys are used, with the one script that there is.
+const POLICY_WITH_SCRIPT: &str = "default-src 'none'; script-src 'self'; style-src 'self'; form-action 'self'; \
+     frame-ancestors 'none'; base-uri 'none'";
+
 /// An answer.
 pub(crate) struct Reply {
+    has_script: bool,
     status: StatusCode,
     headers: HeaderMap,
     body: String,
@@ -30,7 +35,7 @@ struct FailurePage<'a> {
 
 impl Reply {
     fn new(status: StatusCode) -> Self {
-        Self { status, headers: HeaderMap::new(), body: String::new() }
+        Self { has_script: false, status, headers: HeaderMap::new(), body: String::new() }
     }
 
     /// A page.
@@ -43,6 +48,11 @@ impl Reply {
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR)
             }
         }
+    }
+
+    /// The same, where passkeys are used.
+    pub(crate) fn with_script(self) -> Self {
+        Self { has_script: true, ..self }
     }
 
     /// A page that only says what is wrong.
@@ -91,6 +101,9 @@ impl Reply {
         let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         protect(headers);
+        if self.has_script {
+            headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY_WITH_SCRIPT));
+        }
         response
     }
 }

@@ -176,7 +176,7 @@ impl Console {
         let account = provider.account(who);
         match self.identity.sign_in_from_provider(account, visit.context.address).await {
             Ok(Opened { id, subject }) => {
-                self.welcome(visit, &Opened { id, subject }, waiting.next.as_deref())
+                self.welcome(visit, &Opened { id, subject }, waiting.next.as_deref(), "")
             }
             Err(error) => {
                 self.refused(visit, &claimed, "oidc");

@@ -6,7 +6,7 @@ use http::StatusCode;
 use http::header::{HeaderValue, RETRY_AFTER};
 use http_kit::Query;
 use identity::model::PasswordChange;
-use identity::{IdentityError, Opened, Secret, SessionId};
+use identity::{IdentityError, Opened, Secret, SessionId, SignIn};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::cookie::Cookie;
@@ -18,7 +18,7 @@ use crate::{Console, account};
 /// The most characters of a name that was made up.
 const CLAIMED_MAX: usize = 80;
 
-const OTHER_FORM: &str =
+pub(crate) const OTHER_FORM: &str =
     "This form was open for too long, or was not opened in this browser. Please try again.";
 
 #[derive(Template)]
@@ -29,7 +29,6 @@ struct LoginPage<'a> {
     message: Option<&'a str>,
     user: &'a str,
     next: Option<&'a str>,
-    wants_code: bool,
     provider: Option<&'a str>,
     /// What the link to the provider ends with.
     query: &'a str,
@@ -43,6 +42,7 @@ struct PasswordPage<'a> {
     message: Option<&'a str>,
     user: &'a str,
     next: Option<&'a str>,
+    wants_code: bool,
 }
 
 #[derive(Template)]
@@ -59,8 +59,6 @@ pub(crate) struct LoginForm<'a> {
     pub(crate) message: Option<&'a str>,
     pub(crate) user: &'a str,
     pub(crate) next: Option<&'a str>,
-    /// Whether the code of a second factor is asked for, too.
-    pub(crate) wants_code: bool,
 }
 
 /// The fields of a form for a new password.
@@ -84,7 +82,7 @@ impl NewPassword {
 }
 
 /// The code of a second factor that a form has.
-fn code(form: &str) -> Option<Secret> {
+pub(crate) fn code(form: &str) -> Option<Secret> {
     let code = Query::form(form).first("code").map(|code| code.trim().to_owned());
     code.filter(|code| !code.is_empty()).map(Secret::new)
 }
@@ -113,13 +111,13 @@ impl Console {
 
     /// The form to sign in, bound to the browser that asks.
     pub(crate) fn login_form(&self, visit: &Visit<'_>, status: StatusCode, form: &LoginForm<'_>) -> Reply {
-        let LoginForm { message, user, next, wants_code } = *form;
+        let LoginForm { message, user, next } = *form;
         let provider = self.provider.as_ref().map(crate::Provider::name);
         let encode = |next| format!("?next={}", utf8_percent_encode(next, NON_ALPHANUMERIC));
         let query = next.map(encode).unwrap_or_default();
         self.with_login(visit, |csrf| {
             let base = visit.base();
-            let page = LoginPage { base, csrf, message, user, next, wants_code, provider, query: &query };
+            let page = LoginPage { base, csrf, message, user, next, provider, query: &query };
             Reply::page(status, &page)
         })
     }
@@ -133,7 +131,9 @@ impl Console {
         next: Option<&str>,
     ) -> Reply {
         self.with_login(visit, |csrf| {
-            Reply::page(status, &PasswordPage { base: visit.base(), csrf, message, user, next })
+            // Who has a second factor has shown it on the way here.
+            let page = PasswordPage { base: visit.base(), csrf, message, user, next, wants_code: false };
+            Reply::page(status, &page)
         })
     }
 
@@ -156,24 +156,28 @@ impl Console {
             let form = LoginForm { message: Some(OTHER_FORM), ..shown };
             return self.login_form(visit, StatusCode::FORBIDDEN, &form);
         }
+        let Some(browser) = visit.login_id() else { return self.login_form(visit, StatusCode::FORBIDDEN, &shown) };
         let password = Secret::new(Query::form(form).first("password").unwrap_or_default());
-        match self.identity.sign_in(&user, password, code(form).as_ref(), &visit.context).await {
-            Ok(opened) => self.welcome(visit, &opened, next.as_deref()),
-            // The password was right: the code comes with it, once more.
-            Err(error @ (Unauthenticated::SecondFactor | Unauthenticated::CodeWanted)) => {
-                let (status, message, _) = explain(&error);
-                let form = LoginForm { message: Some(&message), wants_code: true, ..shown };
-                self.login_form(visit, status, &form)
-            }
-            Err(Unauthenticated::PasswordExpired) => {
-                let message = "Your password must be changed before you can go on.";
-                self.password_form(visit, StatusCode::OK, &user, Some(message), next.as_deref())
-            }
+        let outcome = self.identity.begin_sign_in(&browser, &user, password, &visit.context).await;
+        self.begun(visit, &browser, outcome, &shown).await
+    }
+
+    /// How a sign-in goes on after the password.
+    async fn begun(
+        &self,
+        visit: &Visit<'_>,
+        browser: &SessionId,
+        outcome: Result<SignIn, Unauthenticated>,
+        shown: &LoginForm<'_>,
+    ) -> Reply {
+        match outcome {
+            Ok(SignIn::Open(opened)) => self.welcome(visit, &opened, shown.next, ""),
+            Ok(SignIn::Factor) => self.second_step(visit, browser, StatusCode::OK, None, shown.next).await,
+            Err(Unauthenticated::PasswordExpired) => self.expired(visit, shown.user, shown.next),
             Err(error) => {
-                self.refused(visit, &user, "");
+                self.refused(visit, shown.user, "");
                 let (status, message, wait) = explain(&error);
-                let wants_code = error == Unauthenticated::WrongCode;
-                let form = LoginForm { message: Some(&message), wants_code, ..shown };
+                let form = LoginForm { message: Some(&message), ..*shown };
                 let reply = self.login_form(visit, status, &form);
                 match wait {
                     Some(seconds) => reply.with(RETRY_AFTER, Ok(HeaderValue::from(seconds))),
@@ -183,19 +187,21 @@ impl Console {
         }
     }
 
+    /// The form of a new password, which must be there before anything else.
+    pub(crate) fn expired(&self, visit: &Visit<'_>, user: &str, next: Option<&str>) -> Reply {
+        let message = "Your password must be changed before you can go on.";
+        self.password_form(visit, StatusCode::OK, user, Some(message), next)
+    }
+
     /// A new password for who must have one before the sign-in, which follows.
     pub(crate) async fn replace_password(&self, visit: &Visit<'_>, form: &str) -> Reply {
         let next = visit.next(Some(form));
         let user = Query::form(form).first("user").unwrap_or_default();
         if !visit.is_own_form(form, visit.login_id().as_ref()) {
-            let form = LoginForm {
-                message: Some(OTHER_FORM),
-                user: &user,
-                next: next.as_deref(),
-                ..LoginForm::default()
-            };
+            let form = LoginForm { message: Some(OTHER_FORM), user: &user, next: next.as_deref() };
             return self.login_form(visit, StatusCode::FORBIDDEN, &form);
         }
+        let Some(browser) = visit.login_id() else { return Reply::to(visit, "/login") };
         let again =
             |status, message: &str| self.password_form(visit, status, &user, Some(message), next.as_deref());
         let NewPassword { current, new, code } = match NewPassword::read(form) {
@@ -203,7 +209,7 @@ impl Console {
             Err(message) => return again(StatusCode::BAD_REQUEST, message),
         };
         let (context, change) = (&visit.context, PasswordChange { current, new: new.clone() });
-        if let Err(error) = self.identity.change_password(&user, change, code.as_ref(), context).await {
+        if let Err(error) = self.identity.change_password_on_page(Ok(&browser), &user, change, code.as_ref(), context).await {
             if matches!(error, IdentityError::Unauthenticated(_)) {
                 self.refused(visit, &user, "");
             }
@@ -211,24 +217,17 @@ impl Console {
             return again(status, &message);
         }
         // A code is good once: who has a second factor signs in with the next one.
-        match self.identity.sign_in(&user, new, None, context).await {
-            Ok(opened) => self.welcome(visit, &opened, next.as_deref()),
-            Err(error) => {
-                let (status, message, _) = explain(&error);
-                let wants_code = error == Unauthenticated::SecondFactor;
-                let form =
-                    LoginForm { message: Some(&message), user: &user, next: next.as_deref(), wants_code };
-                self.login_form(visit, status, &form)
-            }
-        }
+        let outcome = self.identity.begin_sign_in(&browser, &user, new, context).await;
+        let shown = LoginForm { user: &user, next: next.as_deref(), ..LoginForm::default() };
+        self.begun(visit, &browser, outcome, &shown).await
     }
 
     /// The way on for who has signed in: with a session that is new, whatever the browser came with.
-    pub(crate) fn welcome(&self, visit: &Visit<'_>, opened: &Opened, next: Option<&str>) -> Reply {
+    pub(crate) fn welcome(&self, visit: &Visit<'_>, opened: &Opened, next: Option<&str>, how: &str) -> Reply {
         if let Some(before) = visit.session_id() {
             self.identity.sign_out(&before);
         }
-        self.tell(visit, Event::SignedIn, Some(&opened.subject), "");
+        self.tell(visit, Event::SignedIn, Some(&opened.subject), how);
         Reply::to(visit, next.unwrap_or("/account"))
             .cookie(Cookie::Session.set(&opened.id, visit.place))
             .cookie(Cookie::Login.unset(visit.place))
@@ -283,14 +282,14 @@ pub(crate) fn explain(error: &Unauthenticated) -> (StatusCode, String, Option<u6
             return (StatusCode::TOO_MANY_REQUESTS, message, Some(*seconds));
         }
         Unauthenticated::SecondFactor | Unauthenticated::CodeWanted => {
-            (StatusCode::UNAUTHORIZED, "Enter your password once more, and the code of your second factor.")
+            (StatusCode::UNAUTHORIZED, "This needs your second factor. Sign in again with it.")
         }
         Unauthenticated::WrongCode => {
             (StatusCode::FORBIDDEN, "The code is wrong, or was used already. Enter the next one.")
         }
         Unauthenticated::SecondFactorDue => (
             StatusCode::FORBIDDEN,
-            "You need a second factor before you can go on. Set one up with: wharf two-factor enable",
+            "You need a second factor before you can go on.",
         ),
         Unauthenticated::Busy => {
             (StatusCode::TOO_MANY_REQUESTS, "Too many people sign in right now. Try again in a moment.")

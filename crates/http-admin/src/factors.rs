@@ -1,12 +1,13 @@
 //! Second factors, and the sessions that they open.
 
-use identity::model::{NewSession, RecoveryCodesShown, Session, TotpStart};
+use identity::model::{NewSession, Passkey, RecoveryCodesShown, Session, TotpStart};
 use identity::{Secret, UserName};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::call::Call;
 use crate::problem::Problem;
+use crate::reply::Items;
 
 /// What an app shows above its codes, where the client has not said what it calls this host.
 const ISSUER: &str = "Wharf";
@@ -53,6 +54,17 @@ pub(crate) async fn recovery_codes(call: &Call, body: Code) -> Result<RecoveryCo
 pub(crate) async fn delete(call: &Call, body: Code) -> Result<(), Problem> {
     let code = code(call, body);
     call.identity()?.delete_totp(&call.caller, &call.context, code.as_ref()).await?;
+    Ok(())
+}
+
+pub(crate) async fn passkeys(call: &Call) -> Result<Items<Passkey>, Problem> {
+    Ok(Items { items: call.directory()?.own_passkeys(&call.subject).await? })
+}
+
+pub(crate) async fn delete_passkey(call: &Call, body: Code) -> Result<(), Problem> {
+    let code = code(call, body);
+    let id = call.params.get("passkey");
+    call.identity()?.delete_passkey(&call.caller, &call.context, code.as_ref(), id).await?;
     Ok(())
 }
 

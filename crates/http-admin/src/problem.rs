@@ -108,7 +108,9 @@ impl From<IdentityError> for Problem {
             | IdentityError::LastAdministrator
             | IdentityError::Conflict => StatusCode::CONFLICT,
             IdentityError::Invalid(_) => StatusCode::BAD_REQUEST,
-            IdentityError::Exceeds { .. } => StatusCode::FORBIDDEN,
+            IdentityError::Exceeds { .. } | IdentityError::Passkey(_) | IdentityError::Expired => {
+                StatusCode::FORBIDDEN
+            }
             IdentityError::TooMany { .. } => StatusCode::CONFLICT,
             IdentityError::Unauthenticated(error) => return error.clone().into(),
             IdentityError::Crypto(identity::CryptoError::Busy) => StatusCode::TOO_MANY_REQUESTS,

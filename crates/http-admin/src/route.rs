@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use access::Action;
 use futures_util::future::BoxFuture;
 use identity::model::{
-    Group, Member, NewRobot, NewSession, NewToken, NewUser, Project as ProjectShown, ProjectPatch,
+    Group, Member, NewRobot, NewSession, NewToken, NewUser, Passkey, Project as ProjectShown, ProjectPatch,
     RecoveryCodesShown, Robot, RobotPatch, Role, Rotation, Session, Shown, Token, TotpStart, User, UserPatch,
     Whoami,
 };
@@ -18,7 +18,6 @@ use percent_encoding::percent_decode_str;
 use schemars::{Schema, SchemaGenerator};
 
 use crate::accounts::{GroupBody, NewPassword, OwnPassword, RoleBody};
-
 use crate::call::Call;
 use crate::factors::Code;
 use crate::journal::{RecordPage, SEARCH, SYSLOG, Verdict};
@@ -191,10 +190,12 @@ routes! {
     "POST" "/session", Anyone, factors::open_session(NewSession) -> created Session, "Signs in, for several requests";
     enrol "DELETE" "/session", SignedIn, factors::end_session() -> done, "Signs out: ends the session that is presented";
     enrol "GET" "/me", SignedIn, accounts::whoami() -> ok Whoami, "Shows who you are and what you may do";
-    enrol "POST" "/me/totp", SignedIn, factors::start() -> created TotpStart, "Begins to set up your second factor";
-    enrol "POST" "/me/totp/confirm", SignedIn, factors::confirm(optional Code) -> ok RecoveryCodesShown, "Turns your second factor on";
+    enrol "POST" "/me/totp", SignedIn, factors::start() -> created TotpStart, "Begins to set up an app that shows codes";
+    enrol "POST" "/me/totp/confirm", SignedIn, factors::confirm(optional Code) -> ok RecoveryCodesShown, "Turns the codes of your app on";
     enrol "POST" "/me/totp/recovery-codes", SignedIn, factors::recovery_codes(optional Code) -> ok RecoveryCodesShown, "Gives you new recovery codes";
-    enrol "DELETE" "/me/totp", SignedIn, factors::delete(optional Code) -> done, "Turns your second factor off";
+    enrol "DELETE" "/me/totp", SignedIn, factors::delete(optional Code) -> done, "Turns the codes of your app off";
+    enrol "GET" "/me/passkeys", SignedIn, factors::passkeys() -> ok Items<Passkey>, "Lists your passkeys";
+    "DELETE" "/me/passkeys/{passkey}", SignedIn, factors::delete_passkey(optional Code) -> done, "Removes one of your passkeys";
     "PUT" "/password", Anyone, accounts::change_password(OwnPassword) -> done, "Changes your own password";
     "GET" "/me/tokens", SignedIn, accounts::own_tokens() -> ok Items<Token>, "Lists your personal access tokens";
     "POST" "/me/tokens", SignedIn, accounts::create_token(NewToken) -> created Shown<Token>, "Makes a personal access token";
@@ -204,7 +205,7 @@ routes! {
     "POST" "/users", USERS, accounts::create_user(NewUser) -> created User, "Makes a user";
     "GET" "/users/{user}", USERS, accounts::user() -> ok User, "Shows a user";
     step_up "PATCH" "/users/{user}", USERS, accounts::change_user(UserPatch) -> ok User, "Changes a user";
-    step_up "DELETE" "/users/{user}/totp", USERS, factors::delete_of() -> done, "Turns the second factor of a user off";
+    step_up "DELETE" "/users/{user}/totp", USERS, factors::delete_of() -> done, "Removes all second factors of a user";
     step_up "DELETE" "/users/{user}", USERS, accounts::delete_user() -> done, "Deletes a user";
     step_up "POST" "/users/{user}/reset-password", USERS, accounts::reset_password() -> ok NewPassword, "Gives a user a new password";
     "GET" "/users/{user}/tokens", USERS, accounts::tokens() -> ok Items<Token>, "Lists the tokens of a user";

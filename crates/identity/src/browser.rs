@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use access::{Context, Subject, Unauthenticated};
+use access::{Subject, Unauthenticated};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use meta::Timestamp;
@@ -20,12 +20,16 @@ use crate::crypto::{self, CryptoError};
 use crate::directory::ProviderAccount;
 use crate::gate::Identity;
 use crate::names::UserName;
+use crate::page_factors::Confirmed;
 use crate::proof::{self, By, Credential, Known, Proof, Standing, mark_of};
 use crate::secret::Secret;
 
 /// The most sessions at once, of all and of one user. Beyond, those end that have rested longest.
 const SESSIONS_MAX: usize = 10_000;
 const SESSIONS_PER_USER: usize = 20;
+
+/// How long a second factor stands that was shown in a session for what changes them.
+const CONFIRMED_FOR: Duration = Duration::from_mins(5);
 
 /// What tells the token of a session's forms from its id.
 const CSRF: &str = "wharf csrf\n";
@@ -92,6 +96,17 @@ pub struct Opened {
     pub subject: Arc<Subject>,
 }
 
+/// Somebody with a session.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// Who it is.
+    pub subject: Arc<Subject>,
+    /// Whether they must set a second factor up before anything else.
+    pub must_enrol: bool,
+    /// Stands for having shown just now what there is to show.
+    pub confirmed: Option<Confirmed>,
+}
+
 /// Whose session has ended.
 #[derive(Clone, Debug)]
 pub struct Ended {
@@ -103,7 +118,7 @@ pub struct Ended {
 
 /// The session that somebody has at their OpenID provider.
 #[derive(Clone, Debug)]
-struct AtProvider {
+pub(crate) struct AtProvider {
     subject: String,
     session: Option<String>,
     id_token: Secret,
@@ -121,10 +136,21 @@ struct Session {
     ends: Option<Timestamp>,
     opened: Timestamp,
     used: Timestamp,
+    /// Whether a second factor is required, and there is none.
+    must_enrol: bool,
+    /// When a second factor, or where there is none the password, was shown for what changes them.
+    confirmed: Option<Timestamp>,
     provider: Option<AtProvider>,
 }
 
 impl Session {
+    fn seen(&self, id: &SessionId, subject: Arc<Subject>, must_enrol: bool, now: Timestamp) -> Seen {
+        let is_confirmed = self.confirmed.is_some_and(|shown| now < shown.plus(CONFIRMED_FOR));
+        let confirmed =
+            is_confirmed.then(|| Confirmed { id: id.clone(), subject: Arc::clone(&subject) });
+        Seen { subject, must_enrol, confirmed }
+    }
+
     fn is_over(&self, limits: &BrowserLimits, now: Timestamp) -> bool {
         let is_over = self.ends.is_some_and(|ends| ends <= now);
         is_over || self.used.plus(limits.idle) <= now || self.opened.plus(limits.longest) <= now
@@ -174,10 +200,21 @@ impl Browsers {
     }
 
     /// What its user may do at another epoch.
-    fn renew(&self, id: &SessionId, subject: &Arc<Subject>, epoch: u64, fresh: Option<Timestamp>) {
+    fn renew(&self, id: &SessionId, known: &Known, epoch: u64) {
         // It may have ended meanwhile.
         if let Some(session) = self.sessions().get_mut(&id.hash()) {
-            (session.subject, session.epoch, session.fresh) = (Arc::clone(subject), epoch, fresh);
+            (session.subject, session.epoch, session.fresh) = (Arc::clone(&known.subject), epoch, known.fresh);
+            session.must_enrol = known.standing == Standing::Due;
+        }
+    }
+
+    /// Notes that a second factor was shown, which the session stands on from then on; or the password.
+    pub(crate) fn confirm(&self, id: &SessionId, factor: Option<String>, now: Timestamp) {
+        if let Some(session) = self.sessions().get_mut(&id.hash()) {
+            session.confirmed = Some(now);
+            if factor.is_some() {
+                session.proof.factor = factor;
+            }
         }
     }
 
@@ -219,20 +256,6 @@ fn drop_oldest(sessions: &mut HashMap<[u8; 32], Session>, among: impl Fn(&Sessio
 }
 
 impl Identity {
-    /// Signs somebody in by name and password, and by a code where there is a second factor.
-    pub async fn sign_in(
-        &self,
-        user: &str,
-        password: Secret,
-        code: Option<&Secret>,
-        context: &Context,
-    ) -> Result<Opened, Unauthenticated> {
-        let proof = self.prove_password(user, password, code, context).await?;
-        // The token of a CI job is a password, too, and nobody's who looks at pages.
-        let user = proof.credential.user().ok_or(Unauthenticated::Wrong)?;
-        self.open_browser(user, proof, None).await
-    }
-
     /// Signs somebody in whom the OpenID provider knows, and who is a user from then on.
     pub async fn sign_in_from_provider(
         &self,
@@ -247,7 +270,7 @@ impl Identity {
         Ok(self.open_browser(user, proof, Some(at)).await?)
     }
 
-    async fn open_browser(
+    pub(crate) async fn open_browser(
         &self,
         user: UserName,
         proof: Proof,
@@ -259,9 +282,6 @@ impl Identity {
         let by = By::Session(proof::SessionId { id: String::new(), started: now, ends });
         let proof = Proof { by, ..proof };
         let Known { subject, standing, fresh, until } = self.subject_of(&proof).await?;
-        if standing == Standing::Due {
-            return Err(Unauthenticated::SecondFactorDue);
-        }
         let id = SessionId::generate().map_err(|error| {
             tracing::error!(%error, "no session can be opened");
             Unauthenticated::Unavailable
@@ -276,6 +296,9 @@ impl Identity {
             ends: until,
             opened: now,
             used: now,
+            must_enrol: standing == Standing::Due,
+            // Who has a second factor shows it for itself before it is changed.
+            confirmed: (!matches!(standing, Standing::Has(_))).then_some(now),
             provider,
         };
         self.browsers.open(&id, session, now);
@@ -283,21 +306,19 @@ impl Identity {
     }
 
     /// Who has this session; nobody where it has ended.
-    pub async fn session(&self, id: &SessionId) -> Result<Option<Arc<Subject>>, Unauthenticated> {
+    pub async fn session(&self, id: &SessionId) -> Result<Option<Seen>, Unauthenticated> {
         let now = self.directory().now();
         let Some(session) = self.browsers.touch(id, now) else { return Ok(None) };
         let epoch = self.directory().epoch();
         if session.epoch == epoch && session.fresh.is_none_or(|fresh| now < fresh) {
-            return Ok(Some(session.subject));
+            let subject = Arc::clone(&session.subject);
+            return Ok(Some(session.seen(id, subject, session.must_enrol, now)));
         }
         match self.subject_of(&session.proof).await {
-            Ok(Known { standing: Standing::Due, .. }) => {
-                self.browsers.close(id);
-                Ok(None)
-            }
-            Ok(Known { subject, fresh, .. }) => {
-                self.browsers.renew(id, &subject, epoch, fresh);
-                Ok(Some(subject))
+            Ok(known) => {
+                self.browsers.renew(id, &known, epoch);
+                let must_enrol = known.standing == Standing::Due;
+                Ok(Some(session.seen(id, known.subject, must_enrol, now)))
             }
             // That nobody could be asked ends no session.
             Err(error @ (Unauthenticated::Unavailable | Unauthenticated::Busy)) => Err(error),
@@ -352,6 +373,8 @@ mod tests {
             epoch: 1,
             opened: at(now),
             used: at(now),
+            must_enrol: false,
+            confirmed: None,
             provider: provider.map(at_provider),
         };
         browsers.open(&id, session, at(now));

@@ -48,6 +48,12 @@ pub enum IdentityError {
     /// The current password is not this one, or there were too many attempts.
     #[error(transparent)]
     Unauthenticated(#[from] access::Unauthenticated),
+    /// What a browser said of a passkey was not accepted.
+    #[error(transparent)]
+    Passkey(#[from] crate::passkey::PasskeyError),
+    /// A page waited for too long, or another browser began what this one ends.
+    #[error("this was begun in another browser, or took more than five minutes: begin again")]
+    Expired,
     /// There are as many as there can be.
     #[error("there are {limit} {what} already, the most that there can be: delete some first")]
     TooMany {

@@ -25,6 +25,8 @@ use crate::external::External;
 use crate::keys::Keys;
 use crate::model::{PasswordChange, RobotRecord, TokenRecord, UserRecord};
 use crate::names::{RobotName, UserName};
+use crate::page_factors::{Asked, Pending, Registration};
+use crate::passkey::{Passkeys, Waiting};
 use crate::proof::{By, Credential, Known, Proof, SessionId, Standing, mark_of, scope_of, unavailable};
 use crate::secret::Secret;
 use crate::sessions::{SESSION_AUDIENCE, Sessions};
@@ -56,6 +58,11 @@ pub struct Identity {
     pub(crate) keys: Keys,
     pub(crate) external: External,
     pub(crate) browsers: Browsers,
+    /// Who judges passkeys; nobody where they are not offered.
+    pub(crate) passkeys: Option<Arc<dyn Passkeys>>,
+    pub(crate) pending: Waiting<Pending>,
+    pub(crate) asked: Waiting<Asked>,
+    pub(crate) registering: Waiting<Registration>,
     anonymous: Arc<Subject>,
     local: Arc<Subject>,
 }
@@ -93,6 +100,10 @@ impl Identity {
         let keys = Keys::open(&directory).await?;
         Ok(Self {
             browsers: Browsers::new(directory.limits.browser),
+            passkeys: None,
+            pending: Waiting::default(),
+            asked: Waiting::default(),
+            registering: Waiting::default(),
             attempts: Attempts::new(),
             codes: tokio::sync::Mutex::default(),
             sessions: Sessions::new(directory.limits.session_idle),
@@ -130,11 +141,21 @@ impl Identity {
         code: Option<&Secret>,
         context: &Context,
     ) -> Result<(), IdentityError> {
-        if change.new.expose() == change.current.expose() {
-            return Err(IdentityError::Invalid("the new password is the old one: choose another".into()));
-        }
+        check_new(&change)?;
         let (name, _) = self.check_password(user, change.current, context.address).await?;
         self.check_factor(&name, code, context).await?;
+        self.directory.set_own_password(&name, &change.new, context).await
+    }
+
+    /// The same for who has shown what there is to show besides the password.
+    pub(crate) async fn change_proven_password(
+        &self,
+        user: &str,
+        change: PasswordChange,
+        context: &Context,
+    ) -> Result<(), IdentityError> {
+        check_new(&change)?;
+        let (name, _) = self.check_password(user, change.current, context.address).await?;
         self.directory.set_own_password(&name, &change.new, context).await
     }
 
@@ -218,15 +239,25 @@ impl Identity {
         code: Option<&Secret>,
         context: &Context,
     ) -> Result<Proof, Unauthenticated> {
-        let (user, credential) = match self.prove_elsewhere(name, &password, context.address).await? {
-            Some(credential @ Credential::Ldap { .. }) => {
-                (credential.user().ok_or(Unauthenticated::Wrong)?, credential)
-            }
-            Some(credential) => return Ok(Proof::of(credential)),
-            None => self.check_password(name, password, context.address).await?,
+        let credential = self.prove_first(name, password, context.address).await?;
+        let factor = match credential.user() {
+            Some(user) => self.check_factor(&user, code, context).await?,
+            None => None,
         };
-        let factor = self.check_factor(&user, code, context).await?;
         Ok(Proof { credential, factor, by: By::Itself })
+    }
+
+    /// A password alone, which proves nothing where there is a second factor.
+    pub(crate) async fn prove_first(
+        &self,
+        name: &str,
+        password: Secret,
+        address: Option<IpAddr>,
+    ) -> Result<Credential, Unauthenticated> {
+        if let Some(credential) = self.prove_elsewhere(name, &password, address).await? {
+            return Ok(credential);
+        }
+        Ok(self.check_password(name, password, address).await?.1)
     }
 
     /// A personal access token or a robot's secret, with the name of its user or robot, or without.
@@ -335,6 +366,13 @@ impl Identity {
             self.attempts.failed(name, place(address), now);
         }
     }
+}
+
+fn check_new(change: &PasswordChange) -> Result<(), IdentityError> {
+    if change.new.expose() == change.current.expose() {
+        return Err(IdentityError::Invalid("the new password is the old one: choose another".into()));
+    }
+    Ok(())
 }
 
 /// What comes by a socket counts as one address.

@@ -16,6 +16,8 @@ mod hasher;
 mod keys;
 pub mod model;
 mod names;
+mod page_factors;
+mod passkey;
 mod password;
 mod proof;
 mod qr;
@@ -31,13 +33,17 @@ mod token_secret;
 mod token_service;
 mod totp;
 
-pub use browser::{BrowserLimits, Ended, Opened, SessionId};
+pub use browser::{BrowserLimits, Ended, Opened, Seen, SessionId};
 pub use crypto::CryptoError;
 pub use directory::{Directory, FirstStart, Limits, PAGE, Page, ProviderAccount, SecondFactorFor};
 pub use error::IdentityError;
 pub use external::{External, LdapConfig, LdapSettings, WorkloadRule};
 pub use gate::Identity;
 pub use names::{GroupName, NameError, RobotName, UserName};
+pub use page_factors::{Confirmed, Purpose, SignIn, Wanted};
+pub use passkey::{
+    Asking, Credential, PASSKEY_NAME_MAX, PASSKEYS_PER_USER, PasskeyError, Passkeys, Question, Registering,
+};
 pub use password::{PASSWORD_BYTES_MAX, PasswordHash, PasswordPolicy, WeakPassword};
 pub use second_factor::Caller;
 pub use secret::{Secret, SecretHash};

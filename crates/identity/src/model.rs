@@ -19,8 +19,10 @@ use crate::schema::{Moment, ProjectText};
 use crate::secret::{Secret, SecretHash};
 use crate::time;
 
-pub(crate) use factor::FactorRecord;
-pub use factor::{NewSession, RecoveryCodesShown, SecondFactor, Session, TotpStart};
+pub(crate) use factor::{FactorRecord, OneTimeCode, PasskeyRecord};
+pub use factor::{
+    NewSession, OneTimeCodeShown, Passkey, RecoveryCodesShown, SecondFactor, Session, TotpStart,
+};
 pub(crate) use project::ProjectRecord;
 pub use project::{NewProject, Project, ProjectPatch};
 

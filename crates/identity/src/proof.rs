@@ -73,8 +73,8 @@ pub(crate) enum Standing {
     Without,
     /// They must set one up before anything else.
     Due,
-    /// They have the one that this tells.
-    Has(String),
+    /// They have those that these tell.
+    Has(Vec<String>),
 }
 
 impl Proof {
@@ -230,9 +230,9 @@ impl Identity {
                 ((self.by_workload(rule, subject)?, Standing::Without), Some(*until))
             }
         };
-        if let Standing::Has(factor) = &standing
+        if let Standing::Has(factors) = &standing
             && proof.credential.is_by_hand()
-            && proof.factor.as_ref() != Some(factor)
+            && !proof.factor.as_ref().is_some_and(|shown| factors.contains(shown))
         {
             return Err(Unauthenticated::SecondFactor);
         }
@@ -319,11 +319,14 @@ impl Directory {
         via: &'static str,
     ) -> Result<(Subject, Standing), Unauthenticated> {
         let bindings = self.bindings_of_user(name, record).await.map_err(unavailable)?;
-        let standing = match self.factor(name).await.map_err(unavailable)? {
-            Some((_, factor)) => Standing::Has(factor.fingerprint()),
+        let factors = self.factors(name).await.map_err(unavailable)?;
+        let standing = if factors.is_on() {
+            Standing::Has(factors.fingerprints())
+        } else if record.source != Source::Oidc && self.requires_factor(&bindings) {
             // Whom an OpenID provider lets in has shown there what is to be shown.
-            None if record.source != Source::Oidc && self.requires_factor(&bindings) => Standing::Due,
-            None => Standing::Without,
+            Standing::Due
+        } else {
+            Standing::Without
         };
         let rights = Arc::new(self.rights_of(&bindings));
         Ok((Subject::new(Actor::User(name.as_str().into()), via, rights), standing))

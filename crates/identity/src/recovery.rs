@@ -18,9 +18,19 @@ pub struct RecoveryCodes(Vec<SecretHash>);
 impl RecoveryCodes {
     /// New codes, to be shown once, and what is kept of them.
     pub fn generate() -> Result<(Vec<Secret>, Self), CryptoError> {
-        let mut shown = Vec::with_capacity(CODES);
-        let mut kept = Vec::with_capacity(CODES);
-        for _ in 0..CODES {
+        Self::make(CODES)
+    }
+
+    /// One code alone, to be shown once, and what is kept of it.
+    pub fn one() -> Result<(Secret, Self), CryptoError> {
+        let (mut shown, kept) = Self::make(1)?;
+        Ok((shown.remove(0), kept))
+    }
+
+    fn make(number: usize) -> Result<(Vec<Secret>, Self), CryptoError> {
+        let mut shown = Vec::with_capacity(number);
+        let mut kept = Vec::with_capacity(number);
+        for _ in 0..number {
             let code = crypto::random_letters::<LENGTH>()?;
             let (one, other) = code.split_at(LENGTH / 2);
             shown.push(Secret::new(format!("{one}-{other}")));

@@ -9,7 +9,7 @@ use std::time::Duration;
 use access::{Context, Gate as _, Presented, Subject, Unauthenticated};
 
 use crate::IdentityError;
-use crate::directory::signed_in_by_hand;
+use crate::directory::{no_factor, signed_in_by_hand};
 use crate::gate::Identity;
 use crate::model::{RecoveryCodesShown, TotpStart};
 use crate::names::UserName;
@@ -112,7 +112,8 @@ impl Identity {
     ) -> Result<RecoveryCodesShown, IdentityError> {
         let user = signed_in_by_hand(subject)?;
         self.spend_code(&user, code, false, context).await?;
-        self.renew(&user, context).await
+        let recovery_codes = self.directory().confirm_factor(&user, context).await?;
+        Ok(RecoveryCodesShown { recovery_codes })
     }
 
     /// New recovery codes, in place of those that are left. The code is one that did not come with the sign-in.
@@ -123,10 +124,11 @@ impl Identity {
         code: Option<&Secret>,
     ) -> Result<RecoveryCodesShown, IdentityError> {
         let user = self.own_code(caller, context, code).await?;
-        self.renew(&user, context).await
+        let recovery_codes = self.directory().renew_recovery_codes(&user, context).await?;
+        Ok(RecoveryCodesShown { recovery_codes })
     }
 
-    /// Turns the caller's own second factor off. The code is one that did not come with the sign-in.
+    /// Turns codes of the caller's own app off. The code is one that did not come with the sign-in.
     pub async fn delete_totp(
         &self,
         caller: &Caller,
@@ -137,9 +139,16 @@ impl Identity {
         self.directory().drop_own_factor(&user, context).await
     }
 
-    async fn renew(&self, user: &UserName, context: &Context) -> Result<RecoveryCodesShown, IdentityError> {
-        let recovery_codes = self.directory().renew_recovery_codes(user, context).await?;
-        Ok(RecoveryCodesShown { recovery_codes })
+    /// Removes one of the caller's own passkeys. The code is one that did not come with the sign-in.
+    pub async fn delete_passkey(
+        &self,
+        caller: &Caller,
+        context: &Context,
+        code: Option<&Secret>,
+        id: &str,
+    ) -> Result<(), IdentityError> {
+        let user = self.own_code(caller, context, code).await?;
+        self.directory().drop_passkey(&user, context, id).await
     }
 
     /// A code of the caller's own second factor, with this very request, however young the session is.
@@ -153,8 +162,8 @@ impl Identity {
         if caller.with_code {
             return Ok(user);
         }
-        if self.directory().factor(&user).await?.is_none() {
-            return Err(IdentityError::Unknown { what: "second factor of", name: user.to_string() });
+        if !self.directory().factors(&user).await?.is_on() {
+            return Err(no_factor(&user));
         }
         let code = code.ok_or(Unauthenticated::CodeWanted)?;
         self.spend_code(&user, code, true, context).await?;
@@ -168,16 +177,17 @@ impl Identity {
         code: Option<&Secret>,
         context: &Context,
     ) -> Result<Option<String>, Unauthenticated> {
-        let Some((_, factor)) = self.directory().factor(user).await.map_err(unavailable)? else {
+        let factors = self.directory().factors(user).await.map_err(unavailable)?;
+        if !factors.is_on() {
             return Ok(None);
-        };
+        }
         let code = code.ok_or(Unauthenticated::SecondFactor)?;
         self.spend_code(user, code, true, context).await?;
-        Ok(Some(factor.fingerprint()))
+        Ok(factors.fingerprint_of_codes())
     }
 
     /// Uses a code up, and counts it where it is wrong.
-    async fn spend_code(
+    pub(crate) async fn spend_code(
         &self,
         user: &UserName,
         code: &Secret,

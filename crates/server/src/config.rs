@@ -87,6 +87,8 @@ pub struct AuthConfig {
     pub browser_idle: Span,
     /// How long a browser stays signed in at all.
     pub browser_max: Span,
+    /// Where browsers see this registry: what passkeys are bound to.
+    pub public_url: String,
     /// Signing in at an OpenID provider.
     pub oidc: OidcConfig,
     /// People whom an LDAP directory knows.
@@ -249,6 +251,7 @@ impl Default for AuthConfig {
             session_idle_minutes: limits.session_idle.as_secs() / 60,
             browser_idle: limits.browser.idle.into(),
             browser_max: limits.browser.longest.into(),
+            public_url: String::new(),
             oidc: OidcConfig::default(),
             ldap: LdapSection::default(),
             workload: Vec::new(),
@@ -418,7 +421,7 @@ impl Config {
                 "authentication cannot be on where everyone is let in: take --allow-unauthenticated-network away"
             );
         }
-        self.auth.oidc.check()?;
+        self.auth.check_pages()?;
         if self.tls.certificate.as_os_str().is_empty() != self.tls.key.as_os_str().is_empty() {
             bail!("TLS needs both `tls.certificate` and `tls.key`");
         }

@@ -13,7 +13,7 @@ use meta::{Clock, SystemClock};
 use oidc::{Client, ClientSettings};
 use serde::{Deserialize, Serialize};
 
-use crate::config::Config;
+use crate::config::{AuthConfig, Config};
 
 /// The most bytes of a file with a secret, or with certificates.
 const FILE_MAX: u64 = 1 << 20;
@@ -42,8 +42,49 @@ pub struct OidcConfig {
     pub ca: PathBuf,
     /// What people call the provider.
     pub display_name: String,
-    /// Where browsers see this registry.
+    /// Where browsers see this registry; as `auth.public_url` says where empty.
     pub public_url: String,
+}
+
+impl AuthConfig {
+    /// Where browsers see this registry; empty where nobody has said.
+    pub(crate) fn public_url(&self) -> &str {
+        if self.public_url.is_empty() { &self.oidc.public_url } else { &self.public_url }
+    }
+
+    /// Refuses what no page could work with.
+    pub(crate) fn check_pages(&self) -> Result<()> {
+        let has_provider = !self.oidc.issuer.is_empty();
+        for (key, url, needed) in [
+            ("auth.public_url", self.public_url.as_str(), false),
+            ("auth.oidc.public_url", self.provider_url(), has_provider),
+        ] {
+            check_public_url(key, url, needed)?;
+        }
+        self.oidc.check()
+    }
+
+    /// Where the provider sends browsers to.
+    fn provider_url(&self) -> &str {
+        if self.oidc.public_url.is_empty() { &self.public_url } else { &self.oidc.public_url }
+    }
+}
+
+fn check_public_url(key: &str, url: &str, needed: bool) -> Result<()> {
+    if url.is_empty() && !needed {
+        return Ok(());
+    }
+    let is_loopback = ["http://127.0.0.1", "http://localhost", "http://[::1]"].iter().any(|start| {
+        url.strip_prefix(start).is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '/']))
+    });
+    let host = url.strip_prefix("https://").is_some_and(|host| !host.is_empty() && !host.starts_with('/'));
+    if !(host || is_loopback) || url.contains(['?', '#', '@']) || url.ends_with('/') {
+        bail!(
+            "`{key}` must be where browsers see this registry, such as https://registry.example.com, without a slash \
+             at the end"
+        );
+    }
+    Ok(())
 }
 
 /// A text that nobody may see.
@@ -81,18 +122,6 @@ impl OidcConfig {
         if self.issuer.is_empty() {
             return Ok(());
         }
-        let url = &self.public_url;
-        let is_loopback = ["http://127.0.0.1", "http://localhost", "http://[::1]"].iter().any(|start| {
-            url.strip_prefix(start).is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '/']))
-        });
-        let host =
-            url.strip_prefix("https://").is_some_and(|host| !host.is_empty() && !host.starts_with('/'));
-        if !(host || is_loopback) || url.contains(['?', '#', '@']) || url.ends_with('/') {
-            bail!(
-                "`auth.oidc.public_url` must be where browsers see this registry, such as https://registry.example.com, \
-                 without a slash at the end"
-            );
-        }
         if self.client_id.is_empty() {
             bail!(
                 "`auth.oidc.client_id` is missing: the provider gave it out when this registry was made known there"
@@ -117,7 +146,7 @@ impl OidcConfig {
     }
 
     /// The provider, where there is one. It is asked when somebody signs in.
-    fn provider(&self) -> Result<Option<Provider>> {
+    fn provider(&self, public_url: &str) -> Result<Option<Provider>> {
         if self.issuer.is_empty() {
             return Ok(None);
         }
@@ -131,7 +160,7 @@ impl OidcConfig {
             ca,
             client_id: self.client_id.clone(),
             client_secret: self.secret()?.into(),
-            redirect_uri: format!("{}/login/oidc/callback", self.public_url),
+            redirect_uri: format!("{public_url}/login/oidc/callback"),
             scopes: self.scopes.clone(),
             groups_claim: self.groups_claim.clone(),
             name_claim: self.name_claim.clone(),
@@ -141,7 +170,7 @@ impl OidcConfig {
         let settings = ProviderSettings {
             issuer: self.issuer.clone(),
             name: self.display_name.clone(),
-            public_url: self.public_url.clone(),
+            public_url: public_url.to_owned(),
         };
         Ok(Some(Provider::new(client, settings, clock)))
     }
@@ -163,8 +192,11 @@ pub(crate) fn open(
     proxies: TrustedProxies,
     observer: Arc<dyn Observe>,
 ) -> Result<Console> {
-    let console = Console::new(identity, proxies, observer);
-    Ok(match config.auth.oidc.provider()? {
+    let mut console = Console::new(identity, proxies, observer);
+    if let Some((scheme, rest)) = config.auth.public_url().split_once("://") {
+        console = console.at(format!("{scheme}://{}", rest.split('/').next().unwrap_or_default()));
+    }
+    Ok(match config.auth.oidc.provider(config.auth.provider_url())? {
         Some(provider) => console.with_provider(provider),
         None => console,
     })
@@ -185,7 +217,8 @@ mod tests {
                 ..OidcConfig::default()
             };
             change(&mut config);
-            let error = config.check().err().map(|error| error.to_string()).unwrap_or_default();
+            let config = AuthConfig { oidc: config, ..AuthConfig::default() };
+            let error = config.check_pages().err().map(|error| error.to_string()).unwrap_or_default();
             assert!(error.contains(expect) && error.is_empty() == expect.is_empty(), "{error}");
             assert!(!format!("{config:?}").contains("hush"));
         };
@@ -200,5 +233,20 @@ mod tests {
         check(|config| config.client_secret = Hidden::default(), "client_secret_file");
         check(|config| config.client_secret_file = "also".into(), "client_secret_file");
         check(|config| *config = OidcConfig::default(), "");
+    }
+
+    #[test]
+    fn one_public_address_is_enough() {
+        let oidc = OidcConfig {
+            issuer: "https://id.example".into(),
+            client_id: "wharf".into(),
+            client_secret: Hidden("hush".into()),
+            ..OidcConfig::default()
+        };
+        let config = AuthConfig { oidc, public_url: "https://r.example".into(), ..AuthConfig::default() };
+        config.check_pages().unwrap();
+        assert_eq!((config.public_url(), config.provider_url()), ("https://r.example", "https://r.example"));
+        let wrong = AuthConfig { public_url: "http://r.example".into(), ..AuthConfig::default() };
+        assert!(wrong.check_pages().unwrap_err().to_string().contains("`auth.public_url`"));
     }
 }

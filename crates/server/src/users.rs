@@ -20,7 +20,8 @@ pub(crate) async fn open(config: &Config, store: &Store) -> Result<Option<Arc<Id
         return Ok(None);
     }
     let external = config.auth.external()?;
-    Ok(Some(Arc::new(open_directory(config, store).await?.with_external(external))))
+    let identity = open_directory(config, store).await?.with_external(external);
+    Ok(Some(Arc::new(with_passkeys(identity, &config.auth))))
 }
 
 /// Makes the first user where there is none, and tells the password. Only a server that has started does so: a start
@@ -31,6 +32,27 @@ pub(crate) async fn first_start(identity: &Identity, config: &Config) -> Result<
         tell(&first, config);
     }
     Ok(())
+}
+
+/// Passkeys are bound to the public address. It is configured, and never what a client says.
+#[cfg(feature = "passkeys")]
+fn with_passkeys(identity: Identity, auth: &AuthConfig) -> Identity {
+    let url = auth.public_url();
+    if url.is_empty() {
+        return identity;
+    }
+    match passkey::RelyingParty::at(url) {
+        Ok(party) => identity.with_passkeys(Arc::new(party)),
+        Err(error) => {
+            tracing::warn!("no passkeys are offered at {url}: {error}");
+            identity
+        }
+    }
+}
+
+#[cfg(not(feature = "passkeys"))]
+fn with_passkeys(identity: Identity, _: &AuthConfig) -> Identity {
+    identity
 }
 
 /// The same for one command, which makes nobody.

@@ -30,6 +30,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("ldap", &[]),
     // Who somebody is, as an issuer of tokens says it: no registry, no store.
     ("oidc", &[]),
+    // What judges passkeys, behind the port of `identity`.
+    ("passkey", &["identity"]),
     // The edges never name one another. A blob's bytes pass from the store to the wire as `blob` gives them.
     ("http-kit", &["access", "oci"]),
     ("http-oci", &["http-kit", "registry", "access", "blob", "transfer", "oci"]),
@@ -55,6 +57,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "meta-sql",
             "oci",
             "oidc",
+            "passkey",
             "registry",
             "transfer",
         ],
@@ -84,6 +87,7 @@ const KEPT: &[(&str, &[&str], &str)] = &[
         &["client", "oidc"],
         "remote registries are spoken to in one place, and issuers of tokens in one",
     ),
+    ("webauthn-rs", &["passkey"], "passkeys are judged in one place"),
     ("argon2", &["identity"], "passwords are hashed in one place"),
     ("rustls", &["http-kit", "client", "ldap"], "TLS is configured in one place for each direction"),
     (

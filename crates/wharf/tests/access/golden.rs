@@ -57,6 +57,8 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("POST /me/totp/confirm", "-+ ++++++ ++++++ ++"),
     ("POST /me/totp/recovery-codes", "-+ ++++++ ++++++ ++"),
     ("DELETE /me/totp", "-+ ++++++ ++++++ ++"),
+    ("GET /me/passkeys", "-+ ++++++ ++++++ ++"),
+    ("DELETE /me/passkeys/{passkey}", "-+ ++++++ ++++++ ++"),
     ("DELETE /users/{user}/totp", "-- ------ -----+ --"),
     ("GET /me", "-+ ++++++ ++++++ ++"),
     ("PUT /password", "++ ++++++ ++++++ ++"),
