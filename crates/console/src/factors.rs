@@ -230,27 +230,12 @@ impl Console {
     }
 
     pub(crate) async fn begin_app(&self, visit: &Visit<'_>, form: &str) -> Reply {
-        match self.changing(visit, form).await {
-            Ok((_, by)) => self.new_app(visit, &by, StatusCode::OK, None).await,
-            Err(reply) => reply,
-        }
-    }
-
-    /// Shows a new secret. A code that was wrong is followed by another one, so that nothing secret goes to and fro.
-    async fn new_app(
-        &self,
-        visit: &Visit<'_>,
-        by: &Confirmed,
-        status: StatusCode,
-        message: Option<&str>,
-    ) -> Reply {
-        let issuer = Some(visit.host()).filter(|host| !host.is_empty()).unwrap_or(ISSUER);
-        match self.identity.begin_app(by, &visit.context, issuer).await {
-            Ok(start) => {
-                let (csrf, user) = (by.csrf(), by.user());
-                let (base, csrf) = (visit.base(), csrf.expose());
-                Reply::page(status, &NewAppPage { base, csrf, user: &user, message, start: &start })
-            }
+        let (_, by) = match self.changing(visit, form).await {
+            Ok(found) => found,
+            Err(reply) => return reply,
+        };
+        match self.identity.begin_app(&by, &visit.context, issuer(visit)).await {
+            Ok(start) => new_app(visit, &by, StatusCode::OK, None, &start),
             Err(error) => failed(visit, &error),
         }
     }
@@ -261,16 +246,17 @@ impl Console {
             Err(reply) => return reply,
         };
         let code = code(form).unwrap_or_else(|| Secret::new(""));
-        match self.identity.finish_app(&by, &visit.context, &code).await {
+        let error = match self.identity.finish_app(&by, &visit.context, &code).await {
             Ok(codes) => {
                 let message = Some("The app is set up.");
-                self.factors_with(visit, Told { message, codes: Some(&codes), ..Told::default() }).await
+                return self.factors_with(visit, Told { message, codes: Some(&codes), ..Told::default() }).await;
             }
-            Err(error) => {
-                let (status, message) = explain(&error);
-                let message = format!("{message} Scan this code now: the one before is good no more.");
-                self.new_app(visit, &by, status, Some(&message)).await
-            }
+            Err(error) => error,
+        };
+        let (status, message) = explain(&error);
+        match self.identity.resume_app(&by, issuer(visit)).await {
+            Ok(start) => new_app(visit, &by, status, Some(&message), &start),
+            Err(error) => failed(visit, &error),
         }
     }
 
@@ -314,6 +300,23 @@ impl Console {
             }
         }
     }
+}
+
+/// What an app shows above its codes.
+fn issuer<'a>(visit: &'a Visit<'_>) -> &'a str {
+    Some(visit.host()).filter(|host| !host.is_empty()).unwrap_or(ISSUER)
+}
+
+fn new_app(
+    visit: &Visit<'_>,
+    by: &Confirmed,
+    status: StatusCode,
+    message: Option<&str>,
+    start: &TotpStart,
+) -> Reply {
+    let (csrf, user) = (by.csrf(), by.user());
+    let (base, csrf) = (visit.base(), csrf.expose());
+    Reply::page(status, &NewAppPage { base, csrf, user: &user, message, start })
 }
 
 fn failed(visit: &Visit<'_>, error: &IdentityError) -> Reply {

@@ -21,6 +21,7 @@ use crate::names::UserName;
 use crate::passkey::{ANSWER_MAX, Asking, PasskeyError, Passkeys, Question, Registering};
 use crate::proof::{Proof, unavailable};
 use crate::recovery::RecoveryCodes;
+use crate::second_factor::totp_start;
 use crate::secret::Secret;
 
 /// How long a code for the command line is good.
@@ -354,6 +355,13 @@ impl Identity {
         issuer: &str,
     ) -> Result<TotpStart, IdentityError> {
         self.start_totp(&by.subject, context, issuer).await
+    }
+
+    /// The same secret once more, for who mistyped its first code.
+    pub async fn resume_app(&self, by: &Confirmed, issuer: &str) -> Result<TotpStart, IdentityError> {
+        let user = signed_in_by_hand(&by.subject)?;
+        let secret = self.directory().waiting_secret(&user).await?;
+        totp_start(&user, &secret, issuer)
     }
 
     /// Turns an app's codes on, with the first of them.

@@ -16,6 +16,7 @@ use crate::names::UserName;
 use crate::proof::{By, SessionId, Standing, unavailable};
 use crate::qr::Qr;
 use crate::secret::Secret;
+use crate::totp::TotpSecret;
 
 /// How long after its beginning a session stands for a code of its own.
 const FRESH: Duration = Duration::from_mins(5);
@@ -92,15 +93,7 @@ impl Identity {
         issuer: &str,
     ) -> Result<TotpStart, IdentityError> {
         let (user, secret) = self.directory().start_factor(subject, context).await?;
-        let uri = secret.provisioning_uri(issuer, &user);
-        let too_long = || IdentityError::Invalid("the user name is too long for a QR code".into());
-        let qr = Qr::new(uri.expose()).ok_or_else(too_long)?;
-        Ok(TotpStart {
-            secret: secret.base32(),
-            qr_text: Secret::new(qr.terminal()),
-            qr_svg: Secret::new(qr.svg()),
-            uri,
-        })
+        totp_start(&user, &secret, issuer)
     }
 
     /// Turns the caller's own second factor on, with the first code that their app shows.
@@ -202,4 +195,21 @@ impl Identity {
         self.tried(&counted, context.address, good);
         if good { Ok(()) } else { Err(Unauthenticated::WrongCode) }
     }
+}
+
+/// What an app is told of a secret.
+pub(crate) fn totp_start(
+    user: &UserName,
+    secret: &TotpSecret,
+    issuer: &str,
+) -> Result<TotpStart, IdentityError> {
+    let uri = secret.provisioning_uri(issuer, user);
+    let too_long = || IdentityError::Invalid("the user name is too long for a QR code".into());
+    let qr = Qr::new(uri.expose()).ok_or_else(too_long)?;
+    Ok(TotpStart {
+        secret: secret.base32(),
+        qr_text: Secret::new(qr.terminal()),
+        qr_svg: Secret::new(qr.svg()),
+        uri,
+    })
 }

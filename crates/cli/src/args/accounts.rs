@@ -15,7 +15,7 @@ use crate::duration::parse_duration;
 use crate::end::parse_host;
 
 pub(crate) use audit::{AuditCommand, AuditExport, AuditFilters, AuditForm, AuditSearch, When};
-pub(crate) use factors::TwoFactorCommand;
+pub(crate) use factors::{RemovePasskey, TwoFactorCommand};
 
 /// Which registry, and how its answer is printed.
 #[derive(Debug, clap::Args)]

@@ -151,6 +151,13 @@ impl Directory {
         Ok((user, secret))
     }
 
+    /// The secret of an app that waits to be confirmed.
+    pub(crate) async fn waiting_secret(&self, user: &UserName) -> Result<TotpSecret, IdentityError> {
+        let codes = self.factors(user).await?.codes.map(|(_, codes)| codes);
+        let waiting = codes.filter(|codes| !codes.confirmed).and_then(|codes| codes.secret);
+        waiting.ok_or_else(|| no_factor(user))
+    }
+
     /// Uses a code up: any that is good, or one of an app that waits to be confirmed. Whether it was one.
     pub(crate) async fn use_code(
         &self,

@@ -32,12 +32,21 @@ impl Shown {
 }
 
 impl Chromium {
-    /// A browser without cookies.
+    /// A browser without cookies, where no page can use scripts.
     pub fn start() -> Self {
+        Self::started(&[])
+    }
+
+    /// One where pages can use scripts, as passkeys need.
+    pub fn with_scripts() -> Self {
+        Self::started(&["scripts"])
+    }
+
+    fn started(arguments: &[&str]) -> Self {
         let cache = Path::new(env!("CARGO_TARGET_TMPDIR"));
         let home = npm::install(cache, "playwright-core", VERSION, "driver.mjs", include_str!("driver.mjs"));
         let mut command = Command::new(tools::path("node"));
-        command.arg(home.join("driver.mjs")).arg(tools::path("chromium"));
+        command.arg(home.join("driver.mjs")).arg(tools::path("chromium")).args(arguments);
         let mut child =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("node can be started");
         let input = child.stdin.take();
@@ -116,6 +125,43 @@ impl Chromium {
     #[track_caller]
     pub fn go_elsewhere(&mut self, url: &str, html: &str) {
         self.act("elsewhere", json!({ "url": url, "html": html }));
+    }
+
+    /// Puts an authenticator in. It asks nobody, and holds passkeys.
+    #[track_caller]
+    pub fn authenticator(&mut self) -> String {
+        self.act("authenticator", json!({})).as_str().unwrap_or_default().to_owned()
+    }
+
+    #[track_caller]
+    pub fn unplug(&mut self, authenticator: &str) {
+        self.act("unplug", json!({ "authenticator": authenticator }));
+    }
+
+    /// The one credential that an authenticator holds.
+    #[track_caller]
+    pub fn credential(&mut self, authenticator: &str) -> Value {
+        let mut held = self.act("credentials", json!({ "authenticator": authenticator }));
+        assert_eq!(held.as_array().map(Vec::len), Some(1), "{held:#}");
+        held[0].take()
+    }
+
+    /// Gives an authenticator a credential, as if somebody had copied it.
+    #[track_caller]
+    pub fn hold(&mut self, authenticator: &str, credential: &Value) {
+        self.act("hold", json!({ "authenticator": authenticator, "credential": credential }));
+    }
+
+    /// Clicks on what leads nowhere, and waits until something shows.
+    #[track_caller]
+    pub fn press(&mut self, at: &str, shows: &str) {
+        self.act("press", json!({ "at": at, "shows": shows }));
+    }
+
+    /// The last form that was sent.
+    #[track_caller]
+    pub fn form(&mut self) -> String {
+        self.act("form", json!({})).as_str().unwrap_or_default().to_owned()
     }
 
     /// Takes pictures of the page in the folder of the target, as it looks by day, at night, and on a phone, where

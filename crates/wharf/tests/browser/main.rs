@@ -1,6 +1,8 @@
 //! People sign in with a real browser: by a password, at a real OpenID provider, and what must not work.
 
 mod chromium;
+mod factors;
+mod passkeys;
 mod password;
 mod provider;
 
@@ -62,16 +64,21 @@ impl World {
     /// Waits until the audit journal has a record of this action, by this actor, with this outcome.
     #[track_caller]
     fn journal_has(&self, action: &str, actor: &str, outcome: &str) {
+        self.journal_says(action, actor, &format!("\"outcome\":\"{outcome}\""));
+    }
+
+    /// Waits until a record of this action, by this actor, says so.
+    #[track_caller]
+    fn journal_says(&self, action: &str, actor: &str, wanted: &str) {
         let path = format!("/audit?action={action}&actor={actor}");
-        let wanted = format!("\"outcome\":\"{outcome}\"");
         let start = Instant::now();
         loop {
             let found = self.admin("GET", &path, &Value::Null).expect(200);
             let text = String::from_utf8_lossy(&found.body).into_owned();
-            if text.contains(&wanted) {
+            if text.contains(wanted) {
                 return;
             }
-            assert!(start.elapsed() < HANG_LIMIT, "no {action} of {actor} that was {outcome}: {text}");
+            assert!(start.elapsed() < HANG_LIMIT, "no {action} of {actor} that says {wanted}: {text}");
             std::thread::sleep(Duration::from_millis(20));
         }
     }

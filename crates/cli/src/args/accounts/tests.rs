@@ -29,6 +29,8 @@ fn commands_are_read() {
         "wharf two-factor disable h.example --otp 123456",
         "wharf two-factor recovery-codes h.example --json",
         "wharf two-factor status h.example",
+        "wharf two-factor passkeys h.example --json",
+        "wharf two-factor remove-passkey h.example 0123456789abcdef --otp 123456",
         "wharf audit search h.example --project team/app --from 24h --until 2027-01-31 --actor ann --action pull",
         "wharf audit search h.example --outcome denied --address 192.0.2.7 --limit 5000 --oldest-first --json",
         "wharf audit export h.example --format syslog --repository team/app --digest sha256:ab --text x",
