@@ -314,7 +314,7 @@ impl Console {
         };
         changed.map_err(|error| explain(&error))?;
         // Who has a second factor signs in with it anew.
-        let begun = self.identity.begin_sign_in(&visitor.id, user, new, context).await;
+        let begun = self.identity.begin_sign_in(&visitor.id, user, new, context.address).await;
         match begun {
             Ok(SignIn::Open(opened)) => Ok(self.welcome(visit, &opened, Some("/account?done=password"), "")),
             Ok(SignIn::Factor) => Ok(Reply::to(visit, "/login").cookie(Cookie::Session.unset(visit.place))),

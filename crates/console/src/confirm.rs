@@ -79,8 +79,10 @@ impl Console {
             Err(reply) => return reply,
         };
         let password = Secret::new(Query::form(form).first("password").unwrap_or_default());
-        let outcome =
-            self.identity.confirm_with_password(&visitor.id, &visitor.subject, password, &visit.context).await;
+        let outcome = self
+            .identity
+            .confirm_with_password(&visitor.id, &visitor.subject, password, &visit.context)
+            .await;
         self.confirmed(visit, &visitor, form, outcome).await
     }
 
@@ -104,7 +106,8 @@ impl Console {
             Err(reply) => return reply,
         };
         let answer = Query::form(form).first("answer").unwrap_or_default();
-        let outcome = self.identity.confirm_with_passkey(&visitor.id, &visitor.subject, &answer, &visit.context).await;
+        let outcome =
+            self.identity.confirm_with_passkey(&visitor.id, &visitor.subject, &answer, &visit.context).await;
         self.confirmed(visit, &visitor, form, outcome).await
     }
 

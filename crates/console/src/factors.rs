@@ -4,9 +4,7 @@ use askama::Template;
 use http::StatusCode;
 use http_kit::Query;
 use identity::model::{OneTimeCodeShown, Passkey, RecoveryCodesShown, SecondFactor, TotpStart};
-use identity::{
-    Confirmed, IdentityError, PASSKEY_NAME_MAX, PASSKEYS_PER_USER, Purpose, Secret, date,
-};
+use identity::{Confirmed, IdentityError, PASSKEY_NAME_MAX, PASSKEYS_PER_USER, Purpose, Secret, date};
 
 use crate::Console;
 use crate::account::{Visitor, explain};
@@ -84,8 +82,8 @@ impl Console {
     pub(crate) async fn factors_page(&self, visit: &Visit<'_>) -> Reply {
         let message = match visit.query.first("done").as_deref() {
             Some("passkey") => Some("The passkey is yours from now on."),
-            Some("passkey-removed") => Some("The passkey is removed. Sessions that it opened have ended."),
-            Some("app-removed") => Some("The app is removed. Sessions that its codes opened have ended."),
+            Some("passkey-removed") => Some("The passkey is removed."),
+            Some("app-removed") => Some("The app is removed."),
             _ => None,
         };
         match self.session(visit).await {
@@ -108,8 +106,7 @@ impl Console {
         let found = async {
             let factor = directory.second_factor(subject).await?;
             let passkeys = directory.own_passkeys(subject).await?;
-            let wanted =
-                self.identity.wanted_to_confirm(&visitor.id, subject, Purpose::OneTimeCode).await?;
+            let wanted = self.identity.wanted_to_confirm(&visitor.id, subject, Purpose::OneTimeCode).await?;
             Ok((factor, passkeys, wanted.and_then(|wanted| wanted.passkey)))
         };
         let (factor, passkeys, cli_options) = match found.await {
@@ -249,7 +246,9 @@ impl Console {
         let error = match self.identity.finish_app(&by, &visit.context, &code).await {
             Ok(codes) => {
                 let message = Some("The app is set up.");
-                return self.factors_with(visit, Told { message, codes: Some(&codes), ..Told::default() }).await;
+                return self
+                    .factors_with(visit, Told { message, codes: Some(&codes), ..Told::default() })
+                    .await;
             }
             Err(error) => error,
         };

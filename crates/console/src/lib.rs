@@ -201,9 +201,15 @@ mod tests {
         for plain in ["*/*", "", "application/json", "text/htmlx"] {
             check("/", plain, false);
         }
-        for path in
-            ["/login", "/login/oidc/callback", "/logout", "/account", "/account/tokens", "/console.css", "/passkey.js"]
-        {
+        for path in [
+            "/login",
+            "/login/oidc/callback",
+            "/logout",
+            "/account",
+            "/account/tokens",
+            "/console.css",
+            "/passkey.js",
+        ] {
             check(path, "*/*", true);
         }
         for path in ["/logins", "/v2/", "/token", "/api/v1/me", "/livez", "/accounting", "/logout/x"] {

@@ -7,11 +7,11 @@ use http::header::{HeaderValue, RETRY_AFTER};
 use http_kit::Query;
 use identity::{IdentityError, Opened, SessionId, Wanted};
 
+use crate::Console;
 use crate::account::explain;
 use crate::page::Reply;
 use crate::sign_in::{LoginForm, OTHER_FORM, code};
 use crate::visit::Visit;
-use crate::Console;
 
 /// The page that wants a second factor: to sign in, or once more.
 #[derive(Template)]
@@ -79,7 +79,8 @@ impl Console {
             Some(code) => self.identity.sign_in_with_code(&browser, &code, &visit.context).await,
             None => Err(Unauthenticated::WrongCode.into()),
         };
-        self.end_sign_in(visit, form, &browser, outcome.map(|opened| (opened, "with a code".to_owned()))).await
+        self.end_sign_in(visit, form, &browser, outcome.map(|opened| (opened, "with a code".to_owned())))
+            .await
     }
 
     pub(crate) async fn sign_in_with_passkey(&self, visit: &Visit<'_>, form: &str) -> Reply {

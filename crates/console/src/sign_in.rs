@@ -156,9 +156,11 @@ impl Console {
             let form = LoginForm { message: Some(OTHER_FORM), ..shown };
             return self.login_form(visit, StatusCode::FORBIDDEN, &form);
         }
-        let Some(browser) = visit.login_id() else { return self.login_form(visit, StatusCode::FORBIDDEN, &shown) };
+        let Some(browser) = visit.login_id() else {
+            return self.login_form(visit, StatusCode::FORBIDDEN, &shown);
+        };
         let password = Secret::new(Query::form(form).first("password").unwrap_or_default());
-        let outcome = self.identity.begin_sign_in(&browser, &user, password, &visit.context).await;
+        let outcome = self.identity.begin_sign_in(&browser, &user, password, visit.context.address).await;
         self.begun(visit, &browser, outcome, &shown).await
     }
 
@@ -209,7 +211,9 @@ impl Console {
             Err(message) => return again(StatusCode::BAD_REQUEST, message),
         };
         let (context, change) = (&visit.context, PasswordChange { current, new: new.clone() });
-        if let Err(error) = self.identity.change_password_on_page(Ok(&browser), &user, change, code.as_ref(), context).await {
+        if let Err(error) =
+            self.identity.change_password_on_page(Ok(&browser), &user, change, code.as_ref(), context).await
+        {
             if matches!(error, IdentityError::Unauthenticated(_)) {
                 self.refused(visit, &user, "");
             }
@@ -217,7 +221,7 @@ impl Console {
             return again(status, &message);
         }
         // A code is good once: who has a second factor signs in with the next one.
-        let outcome = self.identity.begin_sign_in(&browser, &user, new, context).await;
+        let outcome = self.identity.begin_sign_in(&browser, &user, new, context.address).await;
         let shown = LoginForm { user: &user, next: next.as_deref(), ..LoginForm::default() };
         self.begun(visit, &browser, outcome, &shown).await
     }
@@ -287,10 +291,9 @@ pub(crate) fn explain(error: &Unauthenticated) -> (StatusCode, String, Option<u6
         Unauthenticated::WrongCode => {
             (StatusCode::FORBIDDEN, "The code is wrong, or was used already. Enter the next one.")
         }
-        Unauthenticated::SecondFactorDue => (
-            StatusCode::FORBIDDEN,
-            "You need a second factor before you can go on.",
-        ),
+        Unauthenticated::SecondFactorDue => {
+            (StatusCode::FORBIDDEN, "You need a second factor before you can go on.")
+        }
         Unauthenticated::Busy => {
             (StatusCode::TOO_MANY_REQUESTS, "Too many people sign in right now. Try again in a moment.")
         }

@@ -146,8 +146,7 @@ struct Session {
 impl Session {
     fn seen(&self, id: &SessionId, subject: Arc<Subject>, must_enrol: bool, now: Timestamp) -> Seen {
         let is_confirmed = self.confirmed.is_some_and(|shown| now < shown.plus(CONFIRMED_FOR));
-        let confirmed =
-            is_confirmed.then(|| Confirmed { id: id.clone(), subject: Arc::clone(&subject) });
+        let confirmed = is_confirmed.then(|| Confirmed { id: id.clone(), subject: Arc::clone(&subject) });
         Seen { subject, must_enrol, confirmed }
     }
 
@@ -203,7 +202,8 @@ impl Browsers {
     fn renew(&self, id: &SessionId, known: &Known, epoch: u64) {
         // It may have ended meanwhile.
         if let Some(session) = self.sessions().get_mut(&id.hash()) {
-            (session.subject, session.epoch, session.fresh) = (Arc::clone(&known.subject), epoch, known.fresh);
+            (session.subject, session.epoch, session.fresh) =
+                (Arc::clone(&known.subject), epoch, known.fresh);
             session.must_enrol = known.standing == Standing::Due;
         }
     }

@@ -3,6 +3,7 @@
 //!
 //! What is between two steps is kept on the server, for the browser that took the first (see [`crate::passkey`]).
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -130,9 +131,9 @@ impl Identity {
         browser: &SessionId,
         user: &str,
         password: Secret,
-        context: &Context,
+        address: Option<IpAddr>,
     ) -> Result<SignIn, Unauthenticated> {
-        let credential = self.prove_first(user, password, context.address).await?;
+        let credential = self.prove_first(user, password, address).await?;
         // The token of a CI job is a password, too, and nobody's who looks at pages.
         let user = credential.user().ok_or(Unauthenticated::Wrong)?;
         let proof = Proof::of(credential);
@@ -441,11 +442,8 @@ impl Identity {
         })?;
         let unknown = || PasskeyError::Refused("it is not known here".into());
         let (entry, record) = find(&credential.id).ok_or_else(unknown)?;
-        let used = PasskeyRecord {
-            name: record.name.clone(),
-            credential,
-            last_used: Some(self.directory().now()),
-        };
+        let used =
+            PasskeyRecord { name: record.name.clone(), credential, last_used: Some(self.directory().now()) };
         if !self.directory().note_passkey(user, context, entry, &used).await? {
             return Err(IdentityError::Expired);
         }

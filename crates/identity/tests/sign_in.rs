@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use access::{Action, Context, Grant, Subject, Target, Unauthenticated};
 use identity::model::{Group, Member, NewUser, PasswordChange, ProviderSubject, Source, UserPatch};
-use identity::{Directory, Identity, Limits, ProviderAccount, Secret};
+use identity::{Directory, Identity, Limits, Opened, ProviderAccount, Secret, SessionId, SignIn};
 use meta::{Clock, Timestamp};
 use meta_sql::SqliteMeta;
 
@@ -70,20 +70,24 @@ fn account(subject: &str, name: &str) -> ProviderAccount {
     }
 }
 
+/// Somebody without a second factor signs in.
+async fn sign_in(identity: &Identity, user: &str, password: &str) -> Result<Opened, Unauthenticated> {
+    let browser = SessionId::generate().unwrap();
+    match identity.begin_sign_in(&browser, user, Secret::new(password), None).await? {
+        SignIn::Open(opened) => Ok(opened),
+        SignIn::Factor => Err(Unauthenticated::SecondFactor),
+    }
+}
+
 #[tokio::test]
 async fn a_session_ends_with_what_opened_it() {
     let world = World::new().await;
     let identity = &world.identity;
-    assert_eq!(
-        identity.sign_in("ann", Secret::new("another"), None, &Context::default()).await.unwrap_err(),
-        Unauthenticated::Wrong
-    );
-    let sign_in = async |password| {
-        identity.sign_in("ann", Secret::new(password), None, &Context::default()).await.unwrap().id
-    };
-    let (one, two) = (sign_in(PASSWORD).await, sign_in(PASSWORD).await);
+    assert_eq!(sign_in(identity, "ann", "another").await.unwrap_err(), Unauthenticated::Wrong);
+    let ann = async |password| sign_in(identity, "ann", password).await.unwrap().id;
+    let (one, two) = (ann(PASSWORD).await, ann(PASSWORD).await);
     assert_ne!(one.secret().expose(), two.secret().expose());
-    assert_eq!(identity.session(&one).await.unwrap().unwrap().via(), "password");
+    assert_eq!(identity.session(&one).await.unwrap().unwrap().subject.via(), "password");
     identity.sign_out(&one).unwrap();
     assert!(identity.session(&one).await.unwrap().is_none());
     assert!(identity.sign_out(&one).is_none());
@@ -91,14 +95,14 @@ async fn a_session_ends_with_what_opened_it() {
     let change = PasswordChange { current: Secret::new(PASSWORD), new: Secret::new(new) };
     identity.change_password("ann", change, None, &Context::default()).await.unwrap();
     assert!(identity.session(&two).await.unwrap().is_none(), "the password was changed");
-    let three = sign_in(new).await;
+    let three = ann(new).await;
     world.patch("ann", UserPatch { email: Some("ann@example.com".into()), ..UserPatch::default() }).await;
     assert!(identity.session(&three).await.unwrap().is_some(), "what does not matter ends nothing");
     world.patch("ann", UserPatch { disabled: Some(true), ..UserPatch::default() }).await;
     assert!(identity.session(&three).await.unwrap().is_none(), "ann is kept out");
     world.patch("ann", UserPatch { disabled: Some(false), ..UserPatch::default() }).await;
     assert!(identity.session(&three).await.unwrap().is_none(), "it stays ended");
-    let four = sign_in(new).await;
+    let four = ann(new).await;
     world.clock.0.fetch_add(31 * 60 * 1_000_000, Ordering::SeqCst);
     assert!(identity.session(&four).await.unwrap().is_none(), "half an hour without a request");
 }
@@ -112,8 +116,7 @@ async fn what_was_shut_stays_shut_though_nobody_came_by_meanwhile() {
             world.patch(name, UserPatch { disabled: Some(disabled), ..UserPatch::default() }).await;
         }
     };
-    let ann =
-        async || identity.sign_in("ann", Secret::new(PASSWORD), None, &Context::default()).await.unwrap().id;
+    let ann = async || sign_in(identity, "ann", PASSWORD).await.unwrap().id;
     let mia = async || identity.sign_in_from_provider(account("1", "mia"), None).await.unwrap().id;
     let is_open = async |id| identity.session(id).await.unwrap().is_some();
 
@@ -170,8 +173,7 @@ async fn whom_a_provider_knows_is_one_user_for_good() {
         assert!(world.comes(&account("1", name)).await.is_err());
     }
     // Nobody signs in as them with a password.
-    let wrong =
-        world.identity.sign_in("mia", Secret::new(PASSWORD), None, &Context::default()).await.unwrap_err();
+    let wrong = sign_in(&world.identity, "mia", PASSWORD).await.unwrap_err();
     assert_eq!(wrong, Unauthenticated::Wrong);
     // Who was deleted is new.
     world.directory().delete_user(&world.grant, &Subject::local(), &name).await.unwrap();
@@ -200,7 +202,10 @@ async fn groups_of_the_provider_are_groups_here_from_one_sign_in_to_the_next() {
     let without = ProviderAccount { groups: Vec::new(), ..account("1", "mia") };
     world.identity.sign_in_from_provider(without, None).await.unwrap();
     let subject = world.identity.session(&opened.id).await.unwrap().unwrap();
-    assert!(subject.rights().system.is_empty(), "an older session has no more than the newest word gives");
+    assert!(
+        subject.subject.rights().system.is_empty(),
+        "an older session has no more than the newest word gives"
+    );
     let ended = world.identity.sign_out_from_provider(Some("1"), None);
     assert_eq!(ended.len(), 2);
     assert!(world.identity.session(&opened.id).await.unwrap().is_none());

@@ -48,9 +48,12 @@ impl RelyingParty {
         if url.scheme() != "https" && host != "localhost" {
             return Err(NoPasskeys("browsers take passkeys over TLS only"));
         }
-        let builder = WebauthnBuilder::new(&host, &url).map(|builder| builder.rp_name(&host).timeout(TIMEOUT));
+        let builder =
+            WebauthnBuilder::new(&host, &url).map(|builder| builder.rp_name(&host).timeout(TIMEOUT));
         let webauthn = builder.and_then(WebauthnBuilder::build);
-        webauthn.map(|webauthn| Self(Arc::new(webauthn))).map_err(|_| NoPasskeys("the public address has no host"))
+        webauthn
+            .map(|webauthn| Self(Arc::new(webauthn)))
+            .map_err(|_| NoPasskeys("the public address has no host"))
     }
 }
 
@@ -108,7 +111,9 @@ impl Asking for Authentication {
         let answer: PublicKeyCredential = read(answer)?;
         let outcome = self.webauthn.finish_securitykey_authentication(&answer, &self.state);
         let shown = outcome.map_err(|error| match error {
-            WebauthnError::CredentialPossibleCompromise => PasskeyError::Copied { id: text_of(&answer.raw_id) },
+            WebauthnError::CredentialPossibleCompromise => {
+                PasskeyError::Copied { id: text_of(&answer.raw_id) }
+            }
             error => refused(error),
         })?;
         let key = self.keys.into_iter().find(|key| key.cred_id() == shown.cred_id());
@@ -119,7 +124,8 @@ impl Asking for Authentication {
 }
 
 fn read<T: DeserializeOwned>(answer: &str) -> Result<T, PasskeyError> {
-    serde_json::from_str(answer).map_err(|_| PasskeyError::Refused("the browser's answer cannot be read".into()))
+    serde_json::from_str(answer)
+        .map_err(|_| PasskeyError::Refused("the browser's answer cannot be read".into()))
 }
 
 fn written(options: &impl serde::Serialize) -> Result<String, PasskeyError> {

@@ -104,7 +104,10 @@ fn a_second_factor_guards_the_password_and_tokens_go_on() {
     let refused = says(alone.call("GET /api/v1/me", None), 401, "X-Wharf-OTP");
     assert_eq!(refused.require("x-wharf-otp"), "required");
     let me = alone.call("GET /api/v1/me", Some(&recovery[0])).expect(200).json();
-    assert_eq!(me["second_factor"], json!({"on": true, "required": false, "totp": true, "passkeys": 0, "recovery_codes": 9}));
+    assert_eq!(
+        me["second_factor"],
+        json!({"on": true, "required": false, "totp": true, "passkeys": 0, "recovery_codes": 9})
+    );
     says(alone.call("GET /api/v1/me", Some(&recovery[0])), 401, "has been used");
     alone.call("GET /v2/", Some(&recovery[1])).expect(401);
 
@@ -163,7 +166,10 @@ fn where_it_is_required_nothing_else_is_allowed_before() {
         says(alone.call(line, None), 403, "/api/v1/me/totp");
     }
     let me = alone.call("GET /api/v1/me", None).expect(200).json();
-    assert_eq!(me["second_factor"], json!({"on": false, "required": true, "totp": false, "passkeys": 0, "recovery_codes": 0}));
+    assert_eq!(
+        me["second_factor"],
+        json!({"on": false, "required": true, "totp": false, "passkeys": 0, "recovery_codes": 0})
+    );
     let (app, recovery) = enrol(&alone);
     alone.call("GET /api/v1/users", Some(&app.code(1))).expect(200);
 

@@ -86,7 +86,8 @@ impl Factors {
     pub(crate) fn fingerprints(&self) -> Vec<String> {
         let passkeys = self.passkeys.iter().map(|(entry, _)| fingerprint_of_passkey(passkey_id(entry)));
         // A session that a recovery code opened goes on when an app comes to the passkeys.
-        let codes = self.codes.iter().flat_map(|(_, codes)| [codes.fingerprint(), codes.fingerprint_of_mark()]);
+        let codes =
+            self.codes.iter().flat_map(|(_, codes)| [codes.fingerprint(), codes.fingerprint_of_mark()]);
         passkeys.chain(codes).collect()
     }
 }
@@ -220,7 +221,9 @@ impl Directory {
         context: &Context,
     ) -> Result<Vec<Secret>, IdentityError> {
         let factors = self.factors(user).await?;
-        let Some(codes) = factors.is_on().then_some(factors.codes).flatten() else { return Err(no_factor(user)) };
+        let Some(codes) = factors.is_on().then_some(factors.codes).flatten() else {
+            return Err(no_factor(user));
+        };
         self.renew_codes(user, context, codes).await
     }
 
@@ -259,7 +262,10 @@ impl Directory {
         let (entry, record) = app.ok_or_else(|| no_factor(user))?;
         if factors.passkeys.is_empty() {
             let write = Write::DropEntry { kind: EntryKind::Factor, name: entry.name.clone() };
-            return self.change(Batch::of(by(user, context), write).when(unchanged(&entry))).await.map(|_| ());
+            return self
+                .change(Batch::of(by(user, context), write).when(unchanged(&entry)))
+                .await
+                .map(|_| ());
         }
         let left = FactorRecord { recovery: record.recovery, ..FactorRecord::new()? };
         self.replace(by(user, context), &entry, factor(user, &left)).await
@@ -277,7 +283,8 @@ impl Directory {
         let (_, record) = self.get::<UserRecord>(EntryKind::User, user.as_str()).await?;
         self.check_covers(subject, &self.rights_of_user(user, &record).await?)?;
         let Factors { codes, passkeys } = self.factors(user).await?;
-        let entries = codes.map(|(entry, _)| entry).into_iter().chain(passkeys.into_iter().map(|(entry, _)| entry));
+        let entries =
+            codes.map(|(entry, _)| entry).into_iter().chain(passkeys.into_iter().map(|(entry, _)| entry));
         let writes: Vec<Write> =
             entries.map(|entry| Write::DropEntry { kind: entry.kind, name: entry.name }).collect();
         if writes.is_empty() {

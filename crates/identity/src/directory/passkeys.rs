@@ -75,7 +75,8 @@ impl Directory {
     ) -> Result<(), IdentityError> {
         let mut factors = self.factors(user).await?;
         let unknown = || IdentityError::Unknown { what: "passkey", name: id.chars().take(80).collect() };
-        let at = factors.passkeys.iter().position(|(entry, _)| passkey_id(entry) == id).ok_or_else(unknown)?;
+        let at =
+            factors.passkeys.iter().position(|(entry, _)| passkey_id(entry) == id).ok_or_else(unknown)?;
         let (dropped, _) = factors.passkeys.remove(at);
         let is_on = factors.is_on();
         let mut batch =

@@ -228,7 +228,10 @@ mod tests {
     #[test]
     fn what_was_kept_before_there_were_passkeys_is_read() {
         let secret = TotpSecret::generate().unwrap();
-        let text = format!(r#"{{"secret":"{}","confirmed":true,"last_step":7,"recovery":[]}}"#, secret.base32().expose());
+        let text = format!(
+            r#"{{"secret":"{}","confirmed":true,"last_step":7,"recovery":[]}}"#,
+            secret.base32().expose()
+        );
         let record: FactorRecord = serde_json::from_str(&text).unwrap();
         assert_eq!(record.secret.as_ref().unwrap().base32().expose(), secret.base32().expose());
         assert_eq!((record.confirmed, record.last_step, record.one_time.is_none()), (true, Some(7), true));

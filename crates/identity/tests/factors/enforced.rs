@@ -101,7 +101,7 @@ async fn a_lost_device_is_forgiven_by_who_may_do_as_much() {
     let outcome = delete(&ann).await;
     assert!(matches!(outcome, Err(IdentityError::Exceeds { .. })), "{outcome:?}");
     let outcome = delete(&bob).await;
-    assert!(matches!(outcome, Err(IdentityError::Unknown { what: "second factor", .. })), "{outcome:?}");
+    assert!(matches!(outcome, Err(IdentityError::Unknown { what: "second factor of", .. })), "{outcome:?}");
     house.directory().delete_factor_of(&users(), &Subject::local(), &ann).await.unwrap();
     house.pulls(&password_of("ann")).await.unwrap();
 }

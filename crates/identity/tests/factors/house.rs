@@ -43,6 +43,18 @@ impl House {
         house
     }
 
+    /// The same, with somebody who judges passkeys.
+    pub(crate) async fn with_passkeys(second_factor: SecondFactorFor) -> Self {
+        let house = Self::new(second_factor).await;
+        let directory = Directory::open(
+            Arc::clone(&house.store) as _,
+            Arc::clone(&house.clock) as _,
+            house.limits.clone(),
+        );
+        let identity = Identity::open(Arc::new(directory.await.unwrap())).await.unwrap();
+        Self { identity: Arc::new(identity.with_passkeys(Arc::new(crate::passkeys::Judge))), ..house }
+    }
+
     /// The same, where nobody must have a second factor.
     pub(crate) async fn volunteers() -> Self {
         Self::new(SecondFactorFor::Volunteers).await

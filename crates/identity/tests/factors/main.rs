@@ -2,6 +2,7 @@
 
 mod enforced;
 mod house;
+mod passkeys;
 mod sessions;
 
 use access::Unauthenticated;
@@ -33,7 +34,7 @@ async fn nothing_is_asked_before_the_factor_is_confirmed() {
     let status = house.directory().second_factor(&ann).await.unwrap();
     assert_eq!((status.on, status.required, status.recovery_codes), (true, false, 10));
     let again = house.identity.start_totp(&ann, &context(), "hub").await;
-    assert!(matches!(again, Err(IdentityError::Invalid(message)) if message.contains("on already")));
+    assert!(matches!(again, Err(IdentityError::Invalid(message)) if message.contains("already")));
 }
 
 #[tokio::test]

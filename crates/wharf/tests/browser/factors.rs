@@ -76,7 +76,8 @@ fn an_app_is_set_up_signed_in_with_and_removed() {
     assert!(!renewed.contains(&recovery[1]) && renewed.split_whitespace().count() == 10, "{renewed}");
     other.click("text=Remove the app");
     assert!(other.text("[role=status]").contains("removed"));
-    assert_eq!(world.sign_in(&mut browser, "ann", PASSWORD).url, world.url("/account"));
+    other.click("text=Sign out");
+    assert_eq!(world.sign_in(&mut other, "ann", PASSWORD).url, world.url("/account"));
 }
 
 #[test]

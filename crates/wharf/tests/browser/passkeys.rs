@@ -91,9 +91,9 @@ fn a_passkey_is_made_shown_and_removed() {
     assert_eq!(browser.count(".codes"), 0, "once");
 
     sign_out(&mut browser);
-    let second = sign_in(&world, &mut browser);
-    assert_eq!((second.status, browser.text("h1").as_str()), (200, "Second factor"));
-    let policy = second.header("content-security-policy");
+    let step = sign_in(&world, &mut browser);
+    assert_eq!((step.status, browser.text("h1").as_str()), (200, "Second factor"));
+    let policy = step.header("content-security-policy");
     assert!(policy.contains("script-src 'self';") && !policy.contains("unsafe"), "{policy}");
     assert!(browser.cookie("wharf_session").is_none());
     browser.picture("second-step");
@@ -109,6 +109,8 @@ fn a_passkey_is_made_shown_and_removed() {
     browser.click("a.button:has-text(\"Confirm\")");
     browser.picture("confirm");
     assert_eq!(show(&mut browser).url, local(&world, "/account/factors"));
+    browser.unplug(&authenticator);
+    let second = browser.authenticator();
     let again = register(&world, &mut browser, "another");
     assert_eq!(again.url, local(&world, "/account/factors?done=passkey"), "{}", browser.text("main"));
     browser.click("text=Remove >> nth=0");
@@ -119,7 +121,7 @@ fn a_passkey_is_made_shown_and_removed() {
     world.journal_says("factor.delete", "ann", "factor ann passkey ");
     sign_out(&mut browser);
     assert_eq!(sign_in(&world, &mut browser).url, local(&world, "/account"), "the password is enough again");
-    browser.unplug(&authenticator);
+    browser.unplug(&second);
 }
 
 #[test]
@@ -194,7 +196,10 @@ fn an_answer_counts_once_for_one_browser_and_one_purpose() {
     for path in ["app", "app/remove", "codes", "passkey", "passkey/remove"] {
         let path = format!("/account/factors/{path}");
         let locked = send(&world, &mut browser, &path, &format!("csrf={csrf}&id=x&name=n&answer={{}}"));
-        assert_eq!((locked.status, locked.location().as_str()), (303, "/account/confirm?next=/account/factors"));
+        assert_eq!(
+            (locked.status, locked.location().as_str()),
+            (303, "/account/confirm?next=/account/factors")
+        );
         assert_eq!(send(&world, &mut browser, &path, "csrf=AAAA&id=x").status, 403);
     }
     for path in ["/account/factors/one-time", "/account/confirm/passkey", "/account/confirm/code"] {
@@ -224,7 +229,11 @@ fn a_copy_of_a_key_is_noticed() {
     browser.hold(&second, &copy);
     sign_in(&world, &mut browser);
     assert_eq!(show(&mut browser).status, 403);
-    assert!(browser.text("[role=alert] >> nth=0").contains("may have been copied"), "{}", browser.text("main"));
+    assert!(
+        browser.text("[role=alert] >> nth=0").contains("may have been copied"),
+        "{}",
+        browser.text("main")
+    );
     world.journal_says("sign-in", "ann", "went back");
 }
 
@@ -294,7 +303,8 @@ fn a_code_for_the_command_line_works_once() {
     let (second, third) = (next(&mut browser), next(&mut browser));
     assert_eq!(me(&second).status, 401);
     let session = json!({"user": "ann", "password": PASSWORD, "otp": third});
-    let opened = client.request("POST", "/api/v1/session").body(session.to_string()).send().expect(201).json();
+    let opened =
+        client.request("POST", "/api/v1/session").body(session.to_string()).send().expect(201).json();
     let authorization = format!("Bearer {}", opened["token"].as_str().unwrap());
     let list = || client.request("GET", "/api/v1/me/passkeys").header("Authorization", &authorization).send();
     let listed = list().expect(200).json();
@@ -341,7 +351,11 @@ fn who_must_have_one_is_led_to_make_a_passkey() {
     browser.picture("factors-required");
     let csrf = browser.value("main input[name=csrf] >> nth=0");
     let token = send(&world, &mut browser, "/account/tokens", &format!("csrf={csrf}&label=x&days=3"));
-    assert_eq!((token.status, token.location().as_str()), (303, "/account/factors"), "nothing else before that");
+    assert_eq!(
+        (token.status, token.location().as_str()),
+        (303, "/account/factors"),
+        "nothing else before that"
+    );
     register(&world, &mut browser, "required");
     assert_eq!(browser.count(".codes"), 1);
     browser.go(&local(&world, "/account"));
