@@ -9,6 +9,8 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use identity::{Asking, Credential, PasskeyError, Passkeys, Question, Registering, UserName};
 use serde::de::DeserializeOwned;
 use url::{Host, Url};
@@ -142,12 +144,9 @@ fn credential(key: &SecurityKey) -> Result<Credential, PasskeyError> {
     Ok(Credential { id: text_of(key.cred_id()), key: kept })
 }
 
-/// The id as JSON and browsers have it.
-fn text_of(id: &impl serde::Serialize) -> String {
-    match serde_json::to_value(id) {
-        Ok(serde_json::Value::String(text)) => text,
-        _ => String::new(),
-    }
+/// An id as browsers have it.
+fn text_of(id: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(id)
 }
 
 fn refused(error: WebauthnError) -> PasskeyError {
