@@ -417,7 +417,7 @@ mod tests {
         journal.append(&record).unwrap();
         // A kill in the middle of writing it down, and before it was taken from the intake.
         (&*journal.files().writer.file).write_all(b"{\"v\":1,\"seq\":2,\"ti").unwrap();
-        mem::forget(journal);
+        drop(journal);
         let journal = open(folder.path());
         assert_eq!(journal.append(&record).unwrap(), 3);
         journal.close().unwrap();
@@ -432,7 +432,7 @@ mod tests {
         for action in ["one", "two", "three"] {
             journal.append(&NewRecord { action, ..NewRecord::default() }).unwrap();
         }
-        mem::forget(journal);
+        drop(journal);
         let path = Folder::new(folder.path()).intake();
         let mut bytes = std::fs::read(&path).unwrap();
         let at = bytes.windows(6).position(|bytes| bytes == b"\"two\",").unwrap();
