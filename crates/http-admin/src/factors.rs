@@ -37,7 +37,7 @@ pub(crate) async fn end_session(call: &Call) -> Result<(), Problem> {
 
 pub(crate) async fn start(call: &Call) -> Result<TotpStart, Problem> {
     let issuer = call.host.as_deref().unwrap_or(ISSUER);
-    Ok(call.identity()?.start_totp(&call.subject, &call.context, issuer).await?)
+    Ok(call.identity()?.start_totp(&call.caller, &call.context, call.code.as_ref(), issuer).await?)
 }
 
 pub(crate) async fn confirm(call: &Call, body: Code) -> Result<RecoveryCodesShown, Problem> {

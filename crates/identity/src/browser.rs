@@ -146,7 +146,11 @@ struct Session {
 impl Session {
     fn seen(&self, id: &SessionId, subject: Arc<Subject>, must_enrol: bool, now: Timestamp) -> Seen {
         let is_confirmed = self.confirmed.is_some_and(|shown| now < shown.plus(CONFIRMED_FOR));
-        let confirmed = is_confirmed.then(|| Confirmed { id: id.clone(), subject: Arc::clone(&subject) });
+        let confirmed = is_confirmed.then(|| Confirmed {
+            id: id.clone(),
+            subject: Arc::clone(&subject),
+            factor: self.proof.factor.clone(),
+        });
         Seen { subject, must_enrol, confirmed }
     }
 

@@ -13,13 +13,15 @@ use sha2::{Digest as _, Sha256};
 
 use crate::IdentityError;
 use crate::browser::{Opened, SessionId};
-use crate::directory::{check_passkey, fingerprint_of_passkey, no_factor, passkey_id, signed_in_by_hand};
+use crate::directory::{
+    Factors, check_passkey, fingerprint_of_passkey, no_factor, passkey_id, signed_in_by_hand,
+};
 use crate::gate::Identity;
 use crate::model::{
     OneTimeCode, OneTimeCodeShown, PasskeyRecord, PasswordChange, RecoveryCodesShown, TotpStart,
 };
 use crate::names::UserName;
-use crate::passkey::{ANSWER_MAX, Asking, PasskeyError, Passkeys, Question, Registering};
+use crate::passkey::{ANSWER_MAX, Asking, CREDENTIAL_MAX, PasskeyError, Passkeys, Question, Registering};
 use crate::proof::{Proof, unavailable};
 use crate::recovery::RecoveryCodes;
 use crate::second_factor::totp_start;
@@ -98,6 +100,8 @@ pub struct Wanted {
 pub struct Confirmed {
     pub(crate) id: SessionId,
     pub(crate) subject: Arc<Subject>,
+    /// What was shown; none where there was no second factor.
+    pub(crate) factor: Option<String>,
 }
 
 impl Confirmed {
@@ -294,18 +298,22 @@ impl Identity {
         answer: &str,
     ) -> Result<OneTimeCodeShown, IdentityError> {
         let user = signed_in_by_hand(subject)?;
-        self.show_passkey(id, &user, Purpose::OneTimeCode, answer, context).await?;
+        let shown = self.show_passkey(id, &user, Purpose::OneTimeCode, answer, context).await?;
         let (code, kept) = RecoveryCodes::one()?;
-        let one_time = OneTimeCode { code: kept, until: self.directory().now().plus(ONE_TIME_FOR) };
+        let one_time = OneTimeCode {
+            code: kept,
+            until: self.directory().now().plus(ONE_TIME_FOR),
+            fingerprint: shown.fingerprint,
+        };
         self.directory().keep_one_time_code(&user, context, one_time).await?;
         Ok(OneTimeCodeShown { code, minutes: ONE_TIME_FOR.as_secs() / 60 })
     }
 
     /// What the browser is to ask an authenticator for a new passkey.
     pub async fn begin_passkey(&self, by: &Confirmed) -> Result<String, IdentityError> {
-        let user = signed_in_by_hand(&by.subject)?;
         let judge = self.passkeys.as_ref().ok_or_else(not_offered)?;
-        let known: Vec<_> = self.directory().factors(&user).await?.passkeys;
+        let (user, factors) = self.still(by).await?;
+        let known: Vec<_> = factors.passkeys;
         let known: Vec<_> = known.into_iter().map(|(_, record)| record.credential).collect();
         // The same for a user at all times, and nothing to read for who finds the authenticator.
         let hash = Sha256::new().chain_update("wharf passkey\n").chain_update(user.as_str()).finalize();
@@ -330,8 +338,12 @@ impl Identity {
             waiting.filter(|waiting| waiting.user == user).ok_or(IdentityError::Expired)?;
         check_passkey(&self.directory().factors(&user).await?, label)?;
         let credential = judge.finish(bounded(answer)?)?;
+        if credential.key.to_string().len() > CREDENTIAL_MAX {
+            return Err(PasskeyError::Refused("what it says of itself is too long".into()).into());
+        }
         // So that two at once do not make one too many.
         let _one_after_another = self.codes.lock().await;
+        self.still(by).await?;
         let (id, codes) = self.directory().add_passkey(&user, context, label, credential).await?;
         self.browsers.confirm(&by.id, Some(fingerprint_of_passkey(&id)), self.directory().now());
         Ok(codes.map(|recovery_codes| RecoveryCodesShown { recovery_codes }))
@@ -344,7 +356,8 @@ impl Identity {
         context: &Context,
         id: &str,
     ) -> Result<(), IdentityError> {
-        let user = signed_in_by_hand(&by.subject)?;
+        let _one_after_another = self.codes.lock().await;
+        let (user, _) = self.still(by).await?;
         self.directory().drop_passkey(&user, context, id).await
     }
 
@@ -355,12 +368,13 @@ impl Identity {
         context: &Context,
         issuer: &str,
     ) -> Result<TotpStart, IdentityError> {
-        self.start_totp(&by.subject, context, issuer).await
+        self.still(by).await?;
+        self.start_app(&by.subject, context, issuer).await
     }
 
     /// The same secret once more, for who mistyped its first code.
     pub async fn resume_app(&self, by: &Confirmed, issuer: &str) -> Result<TotpStart, IdentityError> {
-        let user = signed_in_by_hand(&by.subject)?;
+        let (user, _) = self.still(by).await?;
         let secret = self.directory().waiting_secret(&user).await?;
         totp_start(&user, &secret, issuer)
     }
@@ -372,8 +386,8 @@ impl Identity {
         context: &Context,
         code: &Secret,
     ) -> Result<RecoveryCodesShown, IdentityError> {
+        let (user, _) = self.still(by).await?;
         let codes = self.confirm_totp(&by.subject, context, code).await?;
-        let user = signed_in_by_hand(&by.subject)?;
         let factor = self.directory().factors(&user).await?.fingerprint_of_codes();
         self.browsers.confirm(&by.id, factor, self.directory().now());
         Ok(codes)
@@ -381,7 +395,8 @@ impl Identity {
 
     /// Turns an app's codes off.
     pub async fn remove_app(&self, by: &Confirmed, context: &Context) -> Result<(), IdentityError> {
-        let user = signed_in_by_hand(&by.subject)?;
+        let _one_after_another = self.codes.lock().await;
+        let (user, _) = self.still(by).await?;
         self.directory().drop_own_factor(&user, context).await
     }
 
@@ -391,9 +406,21 @@ impl Identity {
         by: &Confirmed,
         context: &Context,
     ) -> Result<RecoveryCodesShown, IdentityError> {
-        let user = signed_in_by_hand(&by.subject)?;
+        let (user, _) = self.still(by).await?;
         let recovery_codes = self.directory().renew_recovery_codes(&user, context).await?;
         Ok(RecoveryCodesShown { recovery_codes })
+    }
+
+    /// Whose session it is, while what was shown in it still counts: the password no longer does once there is a second
+    /// factor, however short before it was taken.
+    async fn still(&self, by: &Confirmed) -> Result<(UserName, Factors), IdentityError> {
+        let user = signed_in_by_hand(&by.subject)?;
+        let factors = self.directory().factors(&user).await?;
+        let counts = by.factor.as_ref().is_some_and(|factor| factors.fingerprints().contains(factor));
+        if factors.is_on() && !counts {
+            return Err(IdentityError::Expired);
+        }
+        Ok((user, factors))
     }
 
     async fn wanted(
@@ -410,10 +437,15 @@ impl Identity {
             Some(judge) => {
                 let known: Vec<_> =
                     factors.passkeys.iter().map(|(_, record)| record.credential.clone()).collect();
-                let Question { options, judge } = judge.ask(&known)?;
-                let asked = Asked { user: user.clone(), held: factors.passkeys, judge };
-                self.asked.put(purpose.key(browser), asked, self.directory().now());
-                Some(options)
+                // Where one cannot be read, there still are the recovery codes.
+                let asking = judge.ask(&known).inspect_err(
+                    |error| tracing::error!(%user, %error, "the passkeys of a user cannot be asked for"),
+                );
+                asking.ok().map(|Question { options, judge }| {
+                    let asked = Asked { user: user.clone(), held: factors.passkeys, judge };
+                    self.asked.put(purpose.key(browser), asked, self.directory().now());
+                    options
+                })
             }
         };
         Ok(Wanted { user: user.clone(), passkey, only_passkeys })

@@ -21,6 +21,9 @@ pub const PASSKEY_NAME_MAX: usize = 50;
 /// The longest answer of a browser that is looked at, in bytes.
 pub(crate) const ANSWER_MAX: usize = 12 << 10;
 
+/// The longest passkey that is kept, in bytes: what it says of itself may be as long as its maker likes.
+pub(crate) const CREDENTIAL_MAX: usize = 4 << 10;
+
 /// How long what was begun on a page waits to be ended.
 const WAITS_FOR: Duration = Duration::from_mins(5);
 

@@ -82,11 +82,29 @@ impl Identity {
         }
         let code = code.ok_or(Unauthenticated::CodeWanted)?;
         let user = crate::directory::oneself(&caller.subject)?;
-        Ok(self.spend_code(&user, code, true, context).await?)
+        self.spend_code(&user, code, true, context).await?;
+        Ok(())
     }
 
-    /// Begins to set up the caller's own second factor. `issuer` is what their app shows above its codes.
+    /// Begins to set up an app of the caller's own. `issuer` is what it shows above its codes. Who has passkeys already
+    /// shows a code that did not come with the sign-in: else a session that was found open would be enough to make
+    /// an app that is good for everything.
     pub async fn start_totp(
+        &self,
+        caller: &Caller,
+        context: &Context,
+        code: Option<&Secret>,
+        issuer: &str,
+    ) -> Result<TotpStart, IdentityError> {
+        let factors = self.directory().factors(&signed_in_by_hand(&caller.subject)?).await?;
+        if factors.is_on() && !factors.has_app() {
+            self.own_code(caller, context, code).await?;
+        }
+        self.start_app(&caller.subject, context, issuer).await
+    }
+
+    /// The same for who has shown what is needed.
+    pub(crate) async fn start_app(
         &self,
         subject: &Subject,
         context: &Context,
@@ -129,6 +147,7 @@ impl Identity {
         code: Option<&Secret>,
     ) -> Result<(), IdentityError> {
         let user = self.own_code(caller, context, code).await?;
+        let _one_after_another = self.codes.lock().await;
         self.directory().drop_own_factor(&user, context).await
     }
 
@@ -141,6 +160,7 @@ impl Identity {
         id: &str,
     ) -> Result<(), IdentityError> {
         let user = self.own_code(caller, context, code).await?;
+        let _one_after_another = self.codes.lock().await;
         self.directory().drop_passkey(&user, context, id).await
     }
 
@@ -175,25 +195,24 @@ impl Identity {
             return Ok(None);
         }
         let code = code.ok_or(Unauthenticated::SecondFactor)?;
-        self.spend_code(user, code, true, context).await?;
-        Ok(factors.fingerprint_of_codes())
+        self.spend_code(user, code, true, context).await.map(Some)
     }
 
-    /// Uses a code up, and counts it where it is wrong.
+    /// Uses a code up, and counts it where it is wrong. Gives what it stands for.
     pub(crate) async fn spend_code(
         &self,
         user: &UserName,
         code: &Secret,
         confirmed: bool,
         context: &Context,
-    ) -> Result<(), Unauthenticated> {
+    ) -> Result<String, Unauthenticated> {
         // No name that somebody signs in with has a control character.
         let counted = format!("{user}\ntotp");
         let _one_after_another = self.codes.lock().await;
         self.may_try(&counted, context.address)?;
-        let good = self.directory().use_code(user, code, confirmed, context).await.map_err(unavailable)?;
-        self.tried(&counted, context.address, good);
-        if good { Ok(()) } else { Err(Unauthenticated::WrongCode) }
+        let used = self.directory().use_code(user, code, confirmed, context).await.map_err(unavailable)?;
+        self.tried(&counted, context.address, used.is_some());
+        used.ok_or(Unauthenticated::WrongCode)
     }
 }
 

@@ -159,27 +159,29 @@ impl Directory {
         waiting.ok_or_else(|| no_factor(user))
     }
 
-    /// Uses a code up: any that is good, or one of an app that waits to be confirmed. Whether it was one.
+    /// Uses a code up: any that is good, or one of an app that waits to be confirmed. Gives what it
+    /// stands for, if it was one.
     pub(crate) async fn use_code(
         &self,
         user: &UserName,
         code: &Secret,
         confirmed: bool,
         context: &Context,
-    ) -> Result<bool, IdentityError> {
+    ) -> Result<Option<String>, IdentityError> {
         let factors = self.factors(user).await?;
         let is_on = factors.is_on();
-        let Some((entry, mut record)) = factors.codes else { return Ok(false) };
-        let good = if confirmed {
-            is_on && record.take(code, self.now())
+        let Some((entry, mut record)) = factors.codes else { return Ok(None) };
+        let used = if confirmed {
+            is_on.then(|| record.take(code, self.now())).flatten()
         } else {
-            !record.confirmed && record.take_of_app(code, self.now())
+            (!record.confirmed && record.take_of_app(code, self.now())).then(|| record.fingerprint())
         };
-        if !good {
-            return Ok(false);
+        if used.is_none() {
+            return Ok(None);
         }
         // What anybody may do stays as it is, so no new epoch begins.
-        self.note(user, context, factor(user, &record), &entry).await
+        let is_first = self.note(user, context, factor(user, &record), &entry).await?;
+        Ok(used.filter(|_| is_first))
     }
 
     /// Writes that something was used over what it was held against. Whether nobody else was first.

@@ -36,7 +36,7 @@ impl Directory {
         let is_new = Condition::EntryIs { kind: EntryKind::Factor, name, revision: None };
         let mut batch =
             Batch::of(by(user, context), Write::Entry(entry(user, &id, &record).entry()?)).when(is_new);
-        if factors.is_on() {
+        if factors.is_on() && factors.codes.is_some() {
             return self.change(batch).await.map(|_| (id, None));
         }
         let (codes, recovery) = RecoveryCodes::generate()?;

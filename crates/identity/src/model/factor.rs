@@ -40,6 +40,8 @@ pub(crate) struct OneTimeCode {
     pub(crate) code: RecoveryCodes,
     #[serde(with = "time")]
     pub(crate) until: Timestamp,
+    /// What tells the passkey that was shown for it: what the code opens ends with that.
+    pub(crate) fingerprint: String,
 }
 
 impl FactorRecord {
@@ -51,17 +53,16 @@ impl FactorRecord {
         Ok(Self { mark: hex::encode(*crypto::random::<8>()?), ..Self::default() })
     }
 
-    /// Uses up a code: of the app, for recovery, or for the command line. Whether it was one.
-    pub(crate) fn take(&mut self, code: &Secret, now: Timestamp) -> bool {
+    /// Uses up a code: of the app, for recovery, or for the command line. Gives what it stands for, if it was one.
+    pub(crate) fn take(&mut self, code: &Secret, now: Timestamp) -> Option<String> {
         if self.confirmed && self.take_of_app(code, now) {
-            return true;
+            return Some(self.fingerprint());
         }
         let one_time = self.one_time.as_mut().filter(|kept| now < kept.until);
         if one_time.is_some_and(|kept| kept.code.take(code)) {
-            self.one_time = None;
-            return true;
+            return self.one_time.take().map(|used| used.fingerprint);
         }
-        self.recovery.take(code)
+        self.recovery.take(code).then(|| self.fingerprint())
     }
 
     /// Uses up a code of the app alone, also of one that waits to be confirmed.
@@ -213,11 +214,12 @@ mod tests {
     fn a_code_for_the_command_line_is_good_once_and_not_for_long() {
         let (code, kept) = RecoveryCodes::one().unwrap();
         let check = |now: i64, expect: bool| {
-            let one_time = Some(OneTimeCode { code: kept.clone(), until: at(300) });
+            let one_time =
+                Some(OneTimeCode { code: kept.clone(), until: at(300), fingerprint: "passkey:p".into() });
             let mut record = FactorRecord { one_time, ..FactorRecord::new().unwrap() };
-            assert!(!record.take(&Secret::new("00000-00000"), at(now)));
-            assert_eq!(record.take(&code, at(now)), expect, "{now}");
-            assert!(!record.take(&code, at(now)), "twice at {now}");
+            assert!(record.take(&Secret::new("00000-00000"), at(now)).is_none());
+            assert_eq!(record.take(&code, at(now)).is_some(), expect, "{now}");
+            assert!(record.take(&code, at(now)).is_none(), "twice at {now}");
         };
         check(0, true);
         check(299, true);

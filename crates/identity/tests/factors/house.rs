@@ -91,7 +91,7 @@ impl House {
     /// Gives a user a second factor.
     pub(crate) async fn enrol(&self, user: &str) -> (App, Vec<Secret>) {
         let caller = self.caller(&password_of(user), None).await.unwrap();
-        let start = self.identity.start_totp(&caller.subject, &context(), "hub.example:5000").await.unwrap();
+        let start = self.identity.start_totp(&caller, &context(), None, "hub.example:5000").await.unwrap();
         let app = App::reading(start.uri.expose());
         let code = Secret::new(app.code(self));
         let shown = self.identity.confirm_totp(&caller.subject, &context(), &code).await.unwrap();

@@ -15,9 +15,10 @@ use house::{App, HERE, House, PASSWORD, STEP, basic, caller, context, password_o
 async fn nothing_is_asked_before_the_factor_is_confirmed() {
     let house = House::volunteers().await;
     let header = password_of("ann");
-    let ann = house.caller(&header, None).await.unwrap().subject;
-    let first = house.identity.start_totp(&ann, &context(), "hub").await.unwrap();
-    let start = house.identity.start_totp(&ann, &context(), "hub").await.unwrap();
+    let caller = house.caller(&header, None).await.unwrap();
+    let ann = caller.subject.clone();
+    let first = house.identity.start_totp(&caller, &context(), None, "hub").await.unwrap();
+    let start = house.identity.start_totp(&caller, &context(), None, "hub").await.unwrap();
     assert_ne!(first.secret.expose(), start.secret.expose());
     assert!(start.uri.expose().starts_with("otpauth://totp/hub:ann?secret="));
     assert!(start.qr_svg.expose().starts_with("<svg") && start.qr_text.expose().contains('█'));
@@ -33,7 +34,7 @@ async fn nothing_is_asked_before_the_factor_is_confirmed() {
     assert_eq!(shown.recovery_codes.len(), 10);
     let status = house.directory().second_factor(&ann).await.unwrap();
     assert_eq!((status.on, status.required, status.recovery_codes), (true, false, 10));
-    let again = house.identity.start_totp(&ann, &context(), "hub").await;
+    let again = house.identity.start_totp(&caller, &context(), None, "hub").await;
     assert!(matches!(again, Err(IdentityError::Invalid(message)) if message.contains("already")));
 }
 
@@ -169,7 +170,7 @@ async fn a_token_does_not_touch_second_factors() {
     let house = House::volunteers().await;
     let header = token_of(&house.identity, "ann").await;
     let ann = house.caller(&header, None).await.unwrap();
-    let start = house.identity.start_totp(&ann.subject, &context(), "hub").await;
+    let start = house.identity.start_totp(&ann, &context(), None, "hub").await;
     assert!(matches!(start, Err(IdentityError::Invalid(message)) if message.contains("password")));
     let (app, _) = house.enrol("ann").await;
     let ann = house.caller(&header, None).await.unwrap();

@@ -6,7 +6,7 @@ use identity::{
     Question, Registering, SecondFactorFor, Secret, SessionId, SignIn, UserName,
 };
 
-use crate::house::{House, PASSWORD, STEP, context, password_of, users};
+use crate::house::{House, PASSWORD, STEP, context, password_of, users, why};
 
 /// Believes an answer such as `key 5`, where the counter is above that of the key.
 pub(crate) struct Judge;
@@ -121,8 +121,15 @@ async fn there_are_so_many_each_with_a_name_and_a_session_ends_with_its_own() {
         assert!(matches!(add(&house, &by, name).await, Err(IdentityError::Invalid(_))), "{name}");
     }
     for number in 0..PASSKEYS_PER_USER {
+        let by = confirmed(&house, &session).await.unwrap();
         assert_eq!(add(&house, &by, &format!("key{number}")).await.unwrap(), number == 0);
     }
+    let late = house.identity.begin_passkey(&by).await;
+    assert!(
+        matches!(late, Err(IdentityError::Expired)),
+        "the password alone adds none beside another: {late:?}"
+    );
+    let by = confirmed(&house, &session).await.unwrap();
     let twice = add(&house, &by, "key1").await;
     assert!(matches!(twice, Err(IdentityError::TooMany { .. })), "{twice:?}");
 
@@ -170,4 +177,36 @@ async fn what_is_confirmed_is_so_for_five_minutes() {
     let weak =
         house.identity.confirm_with_password(&session, &seen.subject, password(PASSWORD), &context()).await;
     assert!(matches!(weak, Err(IdentityError::Unauthenticated(Unauthenticated::CodeWanted))), "{weak:?}");
+}
+
+#[tokio::test]
+async fn an_app_beside_passkeys_needs_a_code_and_what_a_code_opened_ends_with_its_passkey() {
+    let house = House::with_passkeys(SecondFactorFor::Volunteers).await;
+    let session = begin(&house, "ann").await.1.unwrap();
+    let by = confirmed(&house, &session).await.unwrap();
+    house.identity.begin_passkey(&by).await.unwrap();
+    let shown = house.identity.finish_passkey(&by, &context(), "key", "key 1").await.unwrap().unwrap();
+    let mut recovery = shown.recovery_codes.iter().map(Secret::expose);
+    let by = confirmed(&house, &session).await.unwrap();
+    add(&house, &by, "other").await.unwrap();
+
+    let subject = house.identity.session(&session).await.unwrap().unwrap().subject;
+    house.identity.wanted_to_confirm(&session, &subject, Purpose::OneTimeCode).await.unwrap();
+    let given = house.identity.one_time_code(&session, &subject, &context(), "other 2").await.unwrap();
+    let by_other = house.session("ann", Some(given.code.expose())).await.unwrap();
+    let by_recovery = house.session("ann", recovery.next()).await.unwrap();
+    for header in [&by_other, &by_recovery] {
+        let found = house.caller(header, None).await.unwrap();
+        let start = house.identity.start_totp(&found, &context(), None, "hub").await;
+        assert_eq!(why(start), Some(Unauthenticated::CodeWanted));
+    }
+    let found = house.caller(&by_recovery, None).await.unwrap();
+    let code = Secret::new(recovery.next().unwrap());
+    house.identity.start_totp(&found, &context(), Some(&code), "hub").await.unwrap();
+
+    let keys = house.directory().own_passkeys(&subject).await.unwrap();
+    let id = &keys.iter().find(|key| key.name == "other").unwrap().id;
+    house.identity.remove_passkey(&by, &context(), id).await.unwrap();
+    assert!(house.caller(&by_other, None).await.is_err(), "the passkey that gave its code is gone");
+    house.caller(&by_recovery, None).await.unwrap();
 }
