@@ -6,7 +6,6 @@
 
 use access::{Action, Context, Grant, Subject, Target};
 use meta::{Batch, Condition, Entry, EntryKind, MetaError, Write};
-
 use serde::Serialize;
 use serde_json::value::RawValue;
 
