@@ -192,6 +192,7 @@ impl Journal {
     /// The records that are in no file yet: many only where the disk is full.
     pub fn waiting(&self) -> Vec<Record> {
         let intake = self.intake();
+        // Each was written here, or has its checksum: none is damaged, and a later version's would be passed over.
         intake.lines().filter_map(|line| serde_json::from_slice(line).ok()).collect()
     }
 

@@ -29,6 +29,9 @@ impl Passkeys for Judge {
     }
 
     fn ask(&self, known: &[Credential]) -> Result<Question<dyn Asking>, PasskeyError> {
+        if known.iter().any(|known| known.id == "unreadable") {
+            return Err(PasskeyError::Refused("what is kept of it cannot be read".into()));
+        }
         Ok(Question { options: "{}".into(), judge: Box::new(Judging(known.to_vec())) })
     }
 }
@@ -209,4 +212,16 @@ async fn an_app_beside_passkeys_needs_a_code_and_what_a_code_opened_ends_with_it
     house.identity.remove_passkey(&by, &context(), id).await.unwrap();
     assert!(house.caller(&by_other, None).await.is_err(), "the passkey that gave its code is gone");
     house.caller(&by_recovery, None).await.unwrap();
+}
+
+#[tokio::test]
+async fn who_has_a_passkey_that_cannot_be_read_signs_in_with_a_recovery_code() {
+    let house = House::with_passkeys(SecondFactorFor::Volunteers).await;
+    let session = begin(&house, "ann").await.1.unwrap();
+    let by = confirmed(&house, &session).await.unwrap();
+    house.identity.begin_passkey(&by).await.unwrap();
+    let shown = house.identity.finish_passkey(&by, &context(), "key", "unreadable 1").await.unwrap().unwrap();
+    let (browser, _) = begin(&house, "ann").await;
+    assert!(house.identity.wanted_to_sign_in(&browser).await.unwrap().passkey.is_none());
+    house.identity.sign_in_with_code(&browser, &shown.recovery_codes[0], &context()).await.unwrap();
 }
