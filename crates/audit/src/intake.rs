@@ -36,8 +36,9 @@ const MAGIC: &[u8; 16] = b"WHARF AUDIT IN 1";
 const MARK: usize = 16;
 const USED: usize = 64;
 const HEADER: usize = 4096;
-/// How long a half is: what 10,000 requests a second leave in three flushes, and many of the longest lines.
-const HALF: usize = 1 << 20;
+/// How long a half is: what some thousand requests leave, and several of the longest lines. Both stay in the processor's
+/// own cache, which more would drive other things out of; who fills one has the other written down.
+const HALF: usize = 1 << 18;
 const LENGTH: usize = HEADER + 2 * HALF;
 const FRAME: usize = 4 + 4 + 8 + 8;
 
@@ -344,7 +345,7 @@ mod tests {
         intake.follow(0);
         let detail = "x".repeat(500);
         let put = (0..).take_while(|time| intake.put(*time, &record(&detail)).is_some()).count() as u64;
-        assert!(put > 3_000, "{put}");
+        assert!(put > 700, "{put}");
         let mut frames = Vec::new();
         let first = intake.take(&mut frames).unwrap();
         let mut seen = numbers(&frames);

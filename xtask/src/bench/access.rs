@@ -3,6 +3,7 @@
 use super::client::{self, Blob};
 use super::context::{self, Context};
 use super::load::{self, Plan, Stop};
+use super::memory::FullPageCache;
 use super::pairs::{self, Contestant, Goal, Measure};
 use super::payload::{self, Part};
 use super::report::Section;
@@ -28,6 +29,9 @@ struct Setting {
 pub fn run(context: &Context) -> Result<Section> {
     let mut section =
         Section::new("access", "Manifest GET with users and the audit journal, beside itself without");
+    // The journal writes through the page cache, some fifteen megabytes a second at this rate.
+    let _full =
+        context.scaled(true, false).then(|| FullPageCache::new(&context.folder("memory"))).transpose()?;
     let manifest = manifest();
     let open = |name, audit| Setting::open(context, name, audit, &manifest);
     let plain = open("open, no audit", "false")?;
