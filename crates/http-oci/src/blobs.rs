@@ -4,6 +4,7 @@ use blob::{BlobRead, ByteRange};
 use http::{Response, StatusCode};
 use http_kit::{Body, FileRange};
 use oci::{Digest, RepoName};
+use registry::Want;
 
 use crate::edge::Call;
 use crate::error::WireError;
@@ -15,11 +16,12 @@ pub(crate) async fn get(
     digest: &Digest,
 ) -> Result<Response<Body>, WireError> {
     let grant = call.grant(repository)?;
-    let record = call.registry.blob(&grant, digest).await?;
+    let want = if call.is_head() { Want::Head } else { Want::Bytes };
+    let found = call.pull.blob(&grant, digest, want).await?;
     let content = Content {
         digest,
         media_type: "application/octet-stream",
-        total: record.size,
+        total: found.size(),
         caching: reply::IMMUTABLE,
     };
     let selected = content.select(call)?;
@@ -29,7 +31,7 @@ pub(crate) async fn get(
         Selected::Whole => None,
         Selected::Part { offset, length } => Some(ByteRange { offset, length }),
     };
-    let read = call.registry.read_blob(&grant, digest, record, range).await?;
+    let read = call.pull.read_blob(&grant, digest, found, range).await?;
     Ok(content.respond(call, selected, body(read)))
 }
 

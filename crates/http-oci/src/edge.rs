@@ -10,7 +10,7 @@ use access::{
     Unauthenticated, allowed, authorise, authorise_listing,
 };
 use futures_util::future::BoxFuture;
-use http::header::{ACCEPT_ENCODING, ALLOW, AUTHORIZATION, HeaderValue, USER_AGENT, VIA};
+use http::header::{ACCEPT_ENCODING, ALLOW, AUTHORIZATION, HOST, HeaderValue, USER_AGENT, VIA};
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_kit::{
@@ -18,14 +18,14 @@ use http_kit::{
     RequestId, TrustedProxies, X_REQUEST_ID, credential,
 };
 use oci::{Reference, RepoName};
-use registry::Registry;
+use registry::{Located, Pull, Registry, RegistryError};
 
 use crate::challenge::Challenge;
-use crate::endpoint::{Endpoint, RouteError};
+use crate::endpoint::{Endpoint, QUERY_MAX, RouteError};
 use crate::error::{Code, WireError};
 use crate::operation::{Operation, Permission};
-use crate::reply::DOCKER_CONTENT_DIGEST;
-use crate::{blobs, lists, manifests, uploads};
+use crate::reply::{DOCKER_CONTENT_DIGEST, OCI_NAMESPACE};
+use crate::{blobs, lists, manifests, reply, uploads};
 
 /// The most characters of a `User-Agent` that are remembered.
 const AGENT_MAX: usize = 200;
@@ -69,6 +69,8 @@ pub trait Observe: Send + Sync {
 /// Answers everything below `/v2`.
 pub struct OciEdge {
     registry: Arc<Registry>,
+    /// Answers who pulls: the registry, or what wraps it.
+    pull: Arc<dyn Pull>,
     gate: Arc<dyn Gate>,
     proxies: TrustedProxies,
     observer: Arc<dyn Observe>,
@@ -86,6 +88,7 @@ struct FairUse {
 /// One request, taken apart.
 pub(crate) struct Call<'a> {
     pub(crate) registry: &'a Registry,
+    pub(crate) pull: &'a dyn Pull,
     /// For bodies that are collected in memory.
     pub(crate) bodies: &'a BodyBudget,
     pub(crate) method: &'a Method,
@@ -250,7 +253,14 @@ impl OciEdge {
         proxies: TrustedProxies,
         observer: Arc<dyn Observe>,
     ) -> Self {
-        Self { registry, gate, proxies, observer, bodies: BodyBudget::new(BODIES_MAX), fair: None }
+        let pull = Arc::clone(&registry) as Arc<dyn Pull>;
+        Self { registry, pull, gate, proxies, observer, bodies: BodyBudget::new(BODIES_MAX), fair: None }
+    }
+
+    /// The same, where `pull` answers who pulls.
+    #[must_use]
+    pub fn pulling_by(self, pull: Arc<dyn Pull>) -> Self {
+        Self { pull, ..self }
     }
 
     /// The same, where nobody takes more than their share. `projects` have limits of their own.
@@ -278,14 +288,19 @@ impl OciEdge {
         };
         let path = head.uri.path().strip_prefix("/v2").unwrap_or_default();
         let endpoint = Endpoint::parse(&head.method, path, head.uri.query());
+        let namespace = namespace(&head);
+        let (endpoint, mirrored) = self.locate(endpoint, namespace.as_deref()).await;
         let operation = endpoint.as_ref().ok().map(Endpoint::operation);
         let name = operation.map_or("none", Operation::name);
         let repository = endpoint.as_ref().ok().and_then(Endpoint::repository).cloned();
         let reference = endpoint.as_ref().ok().and_then(Endpoint::reference);
         let Caller { subject, signed_in, claimed } = Caller::of(&*self.gate, arrived.presented()).await;
         let outcome = match (&subject, endpoint) {
-            (Ok(subject), Ok(endpoint)) => self.dispatch(&arrived, subject, endpoint, body).await,
-            (Ok(_), Err(error)) => Err(misrouted(error)),
+            (Ok(subject), Ok(endpoint)) => {
+                let outcome = self.dispatch(&arrived, subject, endpoint, body).await;
+                if mirrored { outcome.map_err(WireError::at_a_mirror) } else { outcome }
+            }
+            (Ok(_), Err(error)) => Err(error),
             (Err(error), _) => {
                 let refusal = arrived.not_accepted(operation, repository.as_ref(), error);
                 Err(self.refused_in_turn(arrived.context.address, refusal).await)
@@ -293,6 +308,9 @@ impl OciEdge {
         };
         let subject = subject.ok();
         let mut response = outcome.unwrap_or_else(|error| arrived.refuse(name, subject.as_deref(), error));
+        if let Some(namespace) = namespace.filter(|_| mirrored) {
+            response.headers_mut().insert(OCI_NAMESPACE, reply::value(&namespace));
+        }
         let digest = response.headers().get(DOCKER_CONTENT_DIGEST).and_then(|value| value.to_str().ok());
         let observation = Observation {
             operation,
@@ -323,6 +341,34 @@ impl OciEdge {
         response
     }
 
+    /// What a client means by the name that it uses, and whether that is an upstream's.
+    async fn locate(
+        &self,
+        endpoint: Result<Endpoint, RouteError>,
+        namespace: Option<&str>,
+    ) -> (Result<Endpoint, WireError>, bool) {
+        let mut endpoint = match endpoint {
+            Ok(endpoint) => endpoint,
+            Err(error) => return (Err(misrouted(error)), false),
+        };
+        let is_pull = endpoint.operation().pulls();
+        let Some(repository) = endpoint.repository_mut() else { return (Ok(endpoint), false) };
+        // What is pushed goes where its name says, whatever registry the client thinks that this is.
+        let located = self.pull.locate(repository, namespace.filter(|_| is_pull)).await;
+        let refused = match located {
+            Ok(Located::Here) => return (Ok(endpoint), false),
+            Ok(Located::Mirror(name)) if is_pull => {
+                *repository = name;
+                return (Ok(endpoint), true);
+            }
+            Ok(Located::Mirror(name)) if name == *repository => RegistryError::Mirrored(name).into(),
+            Ok(Located::Mirror(_)) => return (Ok(endpoint), false),
+            Ok(Located::Nowhere) => unknown_namespace(namespace.unwrap_or_default()),
+            Err(error) => error.into(),
+        };
+        (Err(refused), true)
+    }
+
     /// A wrong credential waits for its turn like a right one: else it would be the way around the limits.
     async fn refused_in_turn(&self, address: Option<IpAddr>, refusal: WireError) -> WireError {
         let Some(fair_use) = &self.fair else { return refusal };
@@ -339,6 +385,7 @@ impl OciEdge {
     ) -> Result<Response<Body>, WireError> {
         let call = Call {
             registry: &self.registry,
+            pull: &*self.pull,
             bodies: &self.bodies,
             method: &arrived.head.method,
             headers: &arrived.head.headers,
@@ -430,6 +477,21 @@ async fn dispatch(
             lists::referrers(call, &repository, subject, artifact_type, last).await
         }
     }
+}
+
+/// Which registry's content a client asks for, where it says so (distribution-spec, "Registry Proxying").
+fn namespace(head: &Parts) -> Option<String> {
+    let query = head.uri.query().filter(|query| query.contains("ns=") && query.len() <= QUERY_MAX)?;
+    let namespace = http_kit::Query::form(query).first("ns")?.into_owned();
+    // A mirror that is asked for what is its own.
+    let is_own = head.headers.get(HOST).is_some_and(|host| host.as_bytes() == namespace.as_bytes());
+    (!namespace.is_empty() && !is_own).then_some(namespace)
+}
+
+fn unknown_namespace(namespace: &str) -> WireError {
+    let shown: String = namespace.chars().filter(|c| c.is_ascii_graphic()).take(100).collect();
+    let message = format!("`{shown}` is not mirrored here: ask that registry itself");
+    WireError::new(StatusCode::NOT_FOUND, Code::NameUnknown, message)
 }
 
 fn misrouted(error: RouteError) -> WireError {

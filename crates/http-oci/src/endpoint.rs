@@ -258,6 +258,25 @@ impl Endpoint {
         }
     }
 
+    /// The same, to be set to another that the client means.
+    pub(crate) const fn repository_mut(&mut self) -> Option<&mut RepoName> {
+        match self {
+            Self::Version | Self::Catalog { .. } => None,
+            Self::Tags { repository, .. }
+            | Self::GetManifest { repository, .. }
+            | Self::PutManifest { repository, .. }
+            | Self::DeleteManifest { repository, .. }
+            | Self::GetBlob { repository, .. }
+            | Self::DeleteBlob { repository, .. }
+            | Self::StartUpload { repository, .. }
+            | Self::UploadStatus { repository, .. }
+            | Self::UploadChunk { repository, .. }
+            | Self::FinishUpload { repository, .. }
+            | Self::CancelUpload { repository, .. }
+            | Self::Referrers { repository, .. } => Some(repository),
+        }
+    }
+
     /// What it names there.
     pub fn reference(&self) -> Option<Reference> {
         match self {

@@ -79,6 +79,16 @@ impl WireError {
         self
     }
 
+    /// The same at a mirror, where nobody is told to come back with 429 or 408: containerd would, at once and five times,
+    /// in place of asking the next mirror.
+    #[must_use]
+    pub fn at_a_mirror(mut self) -> Self {
+        if matches!(self.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT) {
+            self.status = StatusCode::SERVICE_UNAVAILABLE;
+        }
+        self
+    }
+
     /// The response. A HEAD request gets the same without the body.
     pub fn response(self, head: bool) -> Response<Body> {
         let envelope = Envelope { errors: [Entry { code: self.code, message: &self.message }] };
@@ -166,12 +176,16 @@ impl From<RegistryError> for WireError {
     fn from(error: RegistryError) -> Self {
         let (status, code) = translate(&error);
         let message = error.to_string();
+        let mut headers = HeaderMap::new();
+        if let RegistryError::UpstreamUnavailable { retry_after, .. } = &error {
+            headers.insert(RETRY_AFTER, (*retry_after).into());
+        }
         let cause: Option<Box<dyn std::error::Error + Send + Sync>> = match error {
             RegistryError::Blobs(cause) => Some(cause.into()),
             RegistryError::Meta(cause) => Some(cause.into()),
             _ => None,
         };
-        Self { status, code, message, cause, headers: HeaderMap::new() }
+        Self { status, code, message, cause, headers }
     }
 }
 
@@ -197,6 +211,10 @@ fn translate(error: &RegistryError) -> (StatusCode, Code) {
         RegistryError::Body(_) => (StatusCode::BAD_REQUEST, Code::BlobUploadInvalid),
         RegistryError::Full => (StatusCode::INSUFFICIENT_STORAGE, Code::Unknown),
         RegistryError::Conflict | RegistryError::Collecting => (StatusCode::CONFLICT, Code::Unknown),
+        // Never 429 or 408: containerd would ask again at once, where it could ask the next mirror.
+        RegistryError::UpstreamUnavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, Code::Unknown),
+        RegistryError::UpstreamRefused { .. } => (StatusCode::BAD_GATEWAY, Code::Unknown),
+        RegistryError::Mirrored(_) => (StatusCode::METHOD_NOT_ALLOWED, Code::Unsupported),
         RegistryError::WrongGrant { .. }
         | RegistryError::MetadataLost
         | RegistryError::MetadataNotEmpty

@@ -51,7 +51,7 @@ pub(crate) async fn tags(
 ) -> Result<Response<Body>, WireError> {
     let grant = call.grant(repository)?;
     let limit = page.n.unwrap_or(usize::MAX);
-    let found = call.registry.tags(&grant, page.last.as_deref(), limit).await?;
+    let found = call.pull.tags(&grant, page.last.as_deref(), limit).await?;
     let next = found.entries.last().filter(|_| found.more).map(ToString::to_string);
     let mut response = reply::json(call, JSON, &Tags { name: repository, tags: found.entries })?;
     set_next(&mut response, call, &format!("{repository}/tags/list"), page, next.as_deref());
@@ -92,7 +92,7 @@ pub(crate) async fn referrers(
 ) -> Result<Response<Body>, WireError> {
     let grant = call.grant(repository)?;
     let request = ReferrersRequest { subject, artifact_type, after };
-    let found = call.registry.referrers(&grant, &request).await?;
+    let found = call.pull.referrers(&grant, &request).await?;
     let next = found.entries.last().filter(|_| found.more).map(|descriptor| descriptor.digest.to_string());
     let index = Index { schema_version: 2, media_type: types::OCI_INDEX, manifests: found.entries };
     let mut response = reply::json(call, types::OCI_INDEX, &index)?;

@@ -4,7 +4,7 @@ use http::header::{CONTENT_TYPE, HeaderValue, WARNING};
 use http::{Response, StatusCode};
 use http_kit::{Body, Error, RequestBody};
 use oci::{MediaType, Reference, RepoName, Tag, types};
-use registry::PushedManifest;
+use registry::{PushedManifest, Stale, Want};
 
 use crate::edge::Call;
 use crate::error::{Code, WireError};
@@ -16,22 +16,30 @@ pub(crate) async fn get(
     reference: &Reference,
 ) -> Result<Response<Body>, WireError> {
     let grant = call.grant(repository)?;
-    let record = call.registry.manifest(&grant, reference).await?;
+    let want = if call.is_head() { Want::Head } else { Want::Bytes };
+    let found = call.pull.manifest(&grant, reference, want).await?;
     let caching =
         if matches!(reference, Reference::Digest(_)) { reply::IMMUTABLE } else { reply::REVALIDATE };
-    let media_type = record.media_type.as_str();
-    let content = Content { digest: &record.digest, media_type, total: record.bytes.len() as u64, caching };
+    let media_type = found.media_type.as_str();
+    let content = Content { digest: &found.digest, media_type, total: found.size, caching };
     let selected = content.select(call)?;
     let body = match selected {
         _ if call.is_head() => Body::empty(),
         Selected::NotModified => Body::empty(),
-        Selected::Whole => Body::full(record.bytes.clone()),
+        Selected::Whole => Body::full(found.bytes.clone()),
         // Both lie within bytes that are in memory, so they fit a usize.
         Selected::Part { offset, length } => {
-            Body::full(record.bytes.slice(offset as usize..(offset + length) as usize))
+            Body::full(found.bytes.slice(offset as usize..(offset + length) as usize))
         }
     };
-    Ok(content.respond(call, selected, body))
+    let mut response = content.respond(call, selected, body);
+    if let Some(Stale(why)) = found.stale {
+        // RFC 7234, 5.5.1; the distribution-spec's form of it.
+        let printable: String =
+            why.chars().filter(|c| (' '..='~').contains(c) && !r#""\"#.contains(*c)).collect();
+        response.headers_mut().insert(WARNING, reply::value(&format!("299 - \"{printable}\"")));
+    }
+    Ok(response)
 }
 
 pub(crate) async fn put(

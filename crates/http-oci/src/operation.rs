@@ -53,6 +53,11 @@ macro_rules! operations {
 }
 
 impl Operation {
+    /// Whether it reads from a repository.
+    pub(crate) const fn pulls(self) -> bool {
+        matches!(self, Self::Tags | Self::GetManifest | Self::GetBlob | Self::Referrers)
+    }
+
     /// Whether the bytes of a blob go over the wire.
     pub(crate) const fn moves_a_blob(self) -> bool {
         matches!(self, Self::GetBlob | Self::StartUpload | Self::UploadChunk | Self::FinishUpload)

@@ -122,6 +122,35 @@ pub enum RegistryError {
         /// What the grant allows.
         given: Action,
     },
+    /// What is not here could not be had from its upstream just now.
+    #[error("`{repository}` has no {what} yet, and it cannot be had from {upstream} right now: {reason}")]
+    UpstreamUnavailable {
+        /// The repository here.
+        repository: RepoName,
+        /// A manifest, a blob, ...
+        what: String,
+        /// The upstream's key.
+        upstream: String,
+        /// What it said, or did not say.
+        reason: String,
+        /// When to come back, in seconds.
+        retry_after: u64,
+    },
+    /// The upstream does not let us have it, or gives what no registry should.
+    #[error("`{repository}` has no {what}, and {upstream} does not give it: {reason}")]
+    UpstreamRefused {
+        /// The repository here.
+        repository: RepoName,
+        /// A manifest, a blob, ...
+        what: String,
+        /// The upstream's key.
+        upstream: String,
+        /// What it said.
+        reason: String,
+    },
+    /// Nothing is pushed into an upstream's repositories.
+    #[error("`{0}` shows what an upstream has, so nothing can be pushed to it: push to a name of your own")]
+    Mirrored(RepoName),
     /// The blob store failed.
     #[error("the registry's storage failed; the server's log says why")]
     Blobs(#[source] BlobError),

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use access::{Action, Grant, Listing, Target};
-use blob::{BlobError, Open, Stage, Staged, UploadId};
+use blob::{BlobError, Growing, Open, Stage, Staged, UploadId};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use meta::{Batch, Condition, Effect, MetaError, NewBlob, Visible, Write};
@@ -213,6 +213,24 @@ impl Upload {
             self.stage.append(bytes).await.map_err(|error| staging(error, &self.repository))?;
         }
         Ok(())
+    }
+
+    /// Its bytes, for who reads them while more arrive.
+    pub fn growing(&self) -> Arc<dyn Growing> {
+        self.stage.growing()
+    }
+
+    /// Takes in the next bytes of what the registry itself fetches.
+    pub async fn append(&mut self, bytes: Bytes) -> Result<(), RegistryError> {
+        if self.length().saturating_add(bytes.len() as u64) > self.largest {
+            return Err(RegistryError::BlobTooLarge(self.largest));
+        }
+        self.stage.append(bytes).await.map_err(|error| staging(error, &self.repository))
+    }
+
+    /// Compares what has arrived with its digest, before it is made durable. Where it differs, the upload is over.
+    pub async fn verify(&mut self, expected: Digest) -> Result<(), RegistryError> {
+        self.stage.verify(expected).await.map_err(|error| staging(error, &self.repository))
     }
 
     /// Makes sure that the upload can be taken up again. A storage that has no room for it says so here, and not

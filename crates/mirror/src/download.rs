@@ -1,0 +1,227 @@
+//! Fetching one blob: into the store, and past those who wait for it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use client::{ClientError, OpenBlob};
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use oci::{Digest, RepoName};
+use registry::{Registry, RegistryError, Upload};
+use transfer::Retry;
+
+use crate::error::FetchError;
+use crate::flight::Flight;
+use crate::once::Outcome;
+use crate::stats::Counts;
+use crate::upstream::Upstream;
+
+/// What is borne of connections that break. Progress between two sets the count back.
+const RETRY: Retry = Retry {
+    failures: 5,
+    first: std::time::Duration::from_millis(200),
+    longest: std::time::Duration::from_secs(5),
+};
+
+/// One blob to be fetched.
+pub(crate) struct Download {
+    pub registry: Arc<Registry>,
+    pub upstream: Arc<Upstream>,
+    pub counts: Arc<Counts>,
+    /// The repository here, and what it is called at the upstream.
+    pub repository: RepoName,
+    pub path: RepoName,
+    pub digest: Digest,
+}
+
+/// A blob that an upstream sends.
+struct Sending {
+    size: Option<u64>,
+    stream: BoxStream<'static, Result<Bytes, ClientError>>,
+    /// Which of the upstream's registries sends it.
+    from: usize,
+}
+
+/// What a download has come to as soon as there is something to read.
+#[derive(Clone)]
+pub(crate) enum Begun {
+    /// It is on its way.
+    Flying(Arc<Flight>),
+    /// It was here already: it came between a look and this one.
+    Stored,
+}
+
+type Told = Outcome<Result<Begun, FetchError>>;
+
+impl Download {
+    /// Fetches it, and tells of it as soon as its size is known.
+    pub async fn run(self, outcome: Told) {
+        // Looked at in here, where no other download of it can end meanwhile.
+        match self.registry.is_stored(&self.digest).await {
+            Ok(false) => {}
+            Ok(true) => return outcome.tell(Ok(Begun::Stored)),
+            Err(error) => return outcome.tell(Err(error.into())),
+        }
+        // Fails only where the semaphore was closed, which nobody does.
+        let _turn = self.upstream.downloads.acquire().await;
+        let begun = async {
+            let sending = self.open(0).await?;
+            let upload = self.registry.begin_arrival(&self.repository, self.digest.algorithm()).await?;
+            Ok((sending, upload))
+        };
+        let (sending, upload) = match begun.await {
+            Ok(begun) => begun,
+            Err(error) => return outcome.tell(Err(error)),
+        };
+        match sending.size {
+            Some(size) => self.share(sending, upload, size, &outcome).await,
+            None => self.fetch_first(sending, upload, &outcome).await,
+        }
+    }
+
+    /// Lets everybody read while it comes.
+    async fn share(&self, sending: Sending, mut upload: Upload, size: u64, outcome: &Told) {
+        let flight = Arc::new(Flight::new(self.digest, size, upload.growing()));
+        outcome.tell(Ok(Begun::Flying(flight.clone())));
+        let arrived = match self.receive(sending, &mut upload, Some(size), Some(&flight)).await {
+            Ok(()) => upload.verify(self.digest).await.map_err(FetchError::from),
+            Err(error) => Err(error),
+        };
+        match arrived {
+            Ok(()) => {
+                // Clients need not wait for the disk.
+                flight.end(Ok(()));
+                self.keep(upload).await;
+            }
+            Err(error) => {
+                self.failed(&error);
+                flight.end(Err(error.to_string()));
+                self.give_up(upload).await;
+            }
+        }
+    }
+
+    /// Where an upstream does not say how long it is, nobody can be told before it is here.
+    async fn fetch_first(&self, sending: Sending, mut upload: Upload, outcome: &Told) {
+        let arrived = match self.receive(sending, &mut upload, None, None).await {
+            Ok(()) => upload.verify(self.digest).await.map_err(FetchError::from),
+            Err(error) => Err(error),
+        };
+        match arrived {
+            Ok(()) => {
+                let flight = Arc::new(Flight::new(self.digest, upload.length(), upload.growing()));
+                flight.end(Ok(()));
+                outcome.tell(Ok(Begun::Flying(flight)));
+                self.keep(upload).await;
+            }
+            Err(error) => {
+                self.failed(&error);
+                outcome.tell(Err(error));
+                self.give_up(upload).await;
+            }
+        }
+    }
+
+    async fn keep(&self, upload: Upload) {
+        let Self { registry, repository, digest, .. } = self;
+        if let Err(error) = registry.end_arrival(repository, upload, *digest).await {
+            tracing::error!(%repository, %digest, %error, "a blob was fetched and could not be kept");
+        }
+    }
+
+    async fn give_up(&self, upload: Upload) {
+        // After a mismatch it has ended by itself.
+        match upload.cancel().await {
+            Ok(()) | Err(RegistryError::UploadUnknown(_)) => {}
+            Err(error) => tracing::warn!(%error, "what was fetched in vain could not be removed; it expires"),
+        }
+    }
+
+    fn failed(&self, error: &FetchError) {
+        let Self { repository, digest, upstream, .. } = self;
+        tracing::warn!(%repository, %digest, upstream = upstream.key(), %error, "a blob could not be fetched");
+    }
+
+    async fn open(&self, offset: u64) -> Result<Sending, FetchError> {
+        let digest = self.digest;
+        let request = |repository: Arc<client::Repository>| async move { repository.open_blob(&digest, offset).await };
+        let (OpenBlob { size, stream }, from) = self.upstream.ask_one(&self.path, request).await?;
+        Ok(Sending { size, stream, from })
+    }
+
+    /// Takes in all bytes, over as many connections as that needs.
+    async fn receive(
+        &self,
+        mut sending: Sending,
+        upload: &mut Upload,
+        size: Option<u64>,
+        flight: Option<&Flight>,
+    ) -> Result<(), FetchError> {
+        let (mut failures, mut failed_at) = (0, 0);
+        loop {
+            let error = match self.take_in(&mut sending, upload, size, flight).await? {
+                None => return Ok(()),
+                Some(error) => error,
+            };
+            let here = upload.length();
+            failures = if here - failed_at >= Retry::PROGRESS { 1 } else { failures + 1 };
+            failed_at = here;
+            tracing::info!(
+                repository = %self.repository, digest = %self.digest, position = here, %error,
+                "the connection to an upstream broke; it is gone on from there"
+            );
+            let mut error = error;
+            sending = loop {
+                let Some(pause) = RETRY.pause(failures) else { return Err(error) };
+                tokio::time::sleep(pause).await;
+                match self.open(here).await {
+                    Ok(again) if again.size.is_none() || again.size == size || size.is_none() => break again,
+                    Ok(again) => {
+                        let reason = format!("it has {:?} bytes now, and had {size:?}", again.size);
+                        return Err(FetchError::Refused { reason });
+                    }
+                    Err(later @ FetchError::Unavailable { .. }) => {
+                        failures += 1;
+                        error = later;
+                    }
+                    Err(error) => return Err(error),
+                }
+            };
+        }
+    }
+
+    /// Takes in what one connection brings. Gives why it broke, where it did.
+    async fn take_in(
+        &self,
+        sending: &mut Sending,
+        upload: &mut Upload,
+        size: Option<u64>,
+        flight: Option<&Flight>,
+    ) -> Result<Option<FetchError>, FetchError> {
+        while let Some(next) = sending.stream.next().await {
+            let bytes = match next {
+                Ok(bytes) => bytes,
+                Err(error) => {
+                    self.upstream.note(sending.from, Some(&error));
+                    return Ok(Some(error.into()));
+                }
+            };
+            let after = upload.length() + bytes.len() as u64;
+            if size.is_some_and(|size| after > size) {
+                return Err(FetchError::Refused { reason: "more bytes came than were announced".into() });
+            }
+            self.counts.fetched(bytes.len() as u64);
+            upload.append(bytes.clone()).await?;
+            if let Some(flight) = flight {
+                flight.receive(bytes);
+            }
+            if size == Some(after) {
+                return Ok(None);
+            }
+        }
+        if size.is_none_or(|size| upload.length() == size) {
+            return Ok(None);
+        }
+        Ok(Some(FetchError::failing("the connection ended before the blob did")))
+    }
+}

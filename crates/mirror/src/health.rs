@@ -1,0 +1,218 @@
+//! How an upstream does: whether it is asked at all, and how much of what it allows is left.
+//!
+//! After some failures in a row it is left alone for a while, which doubles; then one request tries it. Who is told to
+//! come back later does not ask before.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use client::RateLimit;
+use transfer::Retry;
+
+/// Failures in a row after which an upstream is left alone.
+const FAILURES: u32 = 5;
+
+/// For how long, at first and at most.
+const REST: Retry =
+    Retry { failures: u32::MAX, first: Duration::from_secs(2), longest: Duration::from_secs(60) };
+
+/// How long it is left alone after 429 where it does not say.
+const LIMITED: Duration = Duration::from_secs(30);
+
+/// The longest that any upstream can have itself left alone.
+const LIMITED_MAX: Duration = Duration::from_secs(6 * 3_600);
+
+/// Of what an upstream allows, the part that is left for what is not here yet.
+const RESERVE: u64 = 5;
+
+/// Why an upstream is not asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Closed {
+    /// In words.
+    pub reason: &'static str,
+    /// For how much longer.
+    pub wait: Duration,
+}
+
+/// What was learnt from an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Said {
+    /// It answers, be it that there is no such thing.
+    Something,
+    /// Nothing, or that it cannot.
+    Nothing,
+    /// To come back later.
+    Later(Option<Duration>),
+}
+
+/// How it stands, for people and metrics.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Why it is not asked, where it is not.
+    pub closed: Option<Closed>,
+    /// Failures in a row.
+    pub failures: u32,
+    /// What it allows.
+    pub limit: Option<u64>,
+    /// What is left of that.
+    pub remaining: Option<u64>,
+}
+
+#[derive(Default)]
+struct State {
+    failures: u32,
+    /// Until when it is left alone, and why.
+    closed: Option<(Instant, &'static str)>,
+    /// Whether somebody tries it right now.
+    trying: Option<Instant>,
+    cut: Option<Instant>,
+    limit: Option<(RateLimit, Instant)>,
+}
+
+/// The health of one upstream.
+#[derive(Default)]
+pub(crate) struct Health(Mutex<State>);
+
+impl Health {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it may be asked now.
+    pub fn admit(&self, now: Instant) -> Result<(), Closed> {
+        let mut state = self.state();
+        if let Some(until) = state.cut.filter(|until| now < *until) {
+            return Err(Closed { reason: "it is cut off for a rehearsal", wait: until - now });
+        }
+        let Some((until, reason)) = state.closed else { return Ok(()) };
+        if now < until {
+            return Err(Closed { reason, wait: until - now });
+        }
+        // One at a time tries; a try that nobody ends is forgotten.
+        let wait = Duration::from_secs(1);
+        if state.trying.is_some_and(|since| now < since + REST.longest) {
+            return Err(Closed { reason, wait });
+        }
+        state.trying = Some(now);
+        Ok(())
+    }
+
+    /// Notes what came of a request.
+    pub fn note(&self, said: Said, now: Instant) {
+        let mut state = self.state();
+        state.trying = None;
+        match said {
+            Said::Something => (state.failures, state.closed) = (0, None),
+            Said::Nothing => {
+                state.failures = state.failures.saturating_add(1);
+                if let Some(times) = (state.failures + 1).checked_sub(FAILURES).filter(|times| *times > 0) {
+                    let rest = REST.pause(times).unwrap_or(REST.longest);
+                    state.closed = Some((now + rest, "it has failed too often"));
+                }
+            }
+            Said::Later(wait) => {
+                let until = now + wait.unwrap_or(LIMITED).min(LIMITED_MAX);
+                state.closed = Some((until, "it allows no more requests for now"));
+            }
+        }
+    }
+
+    /// Notes what an answer said of what is allowed.
+    pub fn note_limit(&self, limit: RateLimit, now: Instant) {
+        self.state().limit = Some((limit, now));
+    }
+
+    /// Whether so little is left of what it allows that it is kept for what is not here yet.
+    pub fn is_scarce(&self, now: Instant) -> bool {
+        let state = self.state();
+        let Some((RateLimit { limit, remaining, window, .. }, since)) = &state.limit else { return false };
+        let is_over = window.is_some_and(|window| now >= *since + window);
+        let part = limit.unwrap_or_default() / 100 * RESERVE;
+        !is_over && remaining.is_some_and(|remaining| remaining <= part.max(RESERVE))
+    }
+
+    /// Cuts it off until then, whatever it does; ends that with a moment that has passed.
+    pub fn cut(&self, until: Instant) {
+        self.state().cut = Some(until);
+    }
+
+    /// How it stands.
+    pub fn standing(&self, now: Instant) -> Standing {
+        let state = self.state();
+        let cut = state.cut.map(|until| (until, "it is cut off for a rehearsal"));
+        let closed = cut.filter(|(until, _)| now < *until).or(state.closed).filter(|(until, _)| now < *until);
+        let limit = state.limit.as_ref().map(|(limit, _)| limit);
+        Standing {
+            closed: closed.map(|(until, reason)| Closed { reason, wait: until - now }),
+            failures: state.failures,
+            limit: limit.and_then(|limit| limit.limit),
+            remaining: limit.and_then(|limit| limit.remaining),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn it_is_left_alone_after_some_failures_and_tried_by_one() {
+        let (health, start) = (Health::default(), Instant::now());
+        for _ in 1..FAILURES {
+            health.note(Said::Nothing, start);
+            assert_eq!(health.admit(start), Ok(()));
+        }
+        health.note(Said::Nothing, start);
+        assert!(health.admit(start).is_err());
+        let later = start + 2 * SECOND;
+        assert_eq!(health.admit(later), Ok(()), "one may try");
+        assert!(health.admit(later).is_err(), "and nobody else meanwhile");
+        health.note(Said::Nothing, later);
+        assert!(health.admit(later + SECOND).is_err(), "the rest grows");
+        assert_eq!(health.admit(later + 4 * SECOND), Ok(()));
+        health.note(Said::Something, later);
+        assert_eq!((health.admit(later), health.admit(later)), (Ok(()), Ok(())));
+        assert_eq!(health.standing(later).failures, 0);
+    }
+
+    #[test]
+    fn it_is_not_asked_before_it_wants_to_be() {
+        let (health, start) = (Health::default(), Instant::now());
+        health.note(Said::Later(Some(10 * SECOND)), start);
+        assert_eq!(health.admit(start + 4 * SECOND).unwrap_err().wait, 6 * SECOND);
+        assert_eq!(health.admit(start + 10 * SECOND), Ok(()));
+        health.note(Said::Later(Some(Duration::MAX)), start);
+        assert!(health.admit(start + LIMITED_MAX).is_ok(), "not for ever");
+    }
+
+    #[test]
+    fn the_last_requests_are_kept() {
+        let (health, start) = (Health::default(), Instant::now());
+        let check = |limit, remaining, scarce| {
+            let window = Some(60 * SECOND);
+            health.note_limit(RateLimit { limit: Some(limit), remaining: Some(remaining), window, source: None }, start);
+            assert_eq!(health.is_scarce(start), scarce, "{remaining} of {limit}");
+            assert!(!health.is_scarce(start + 60 * SECOND), "the window is over");
+        };
+        check(100, 6, false);
+        check(100, 5, true);
+        check(1000, 51, false);
+        check(1000, 50, true);
+        check(1000, 0, true);
+    }
+
+    #[test]
+    fn a_rehearsal_cuts_it_off_until_it_is_over() {
+        let (health, start) = (Health::default(), Instant::now());
+        health.cut(start + 5 * SECOND);
+        health.note(Said::Something, start);
+        assert!(health.admit(start).is_err());
+        assert!(health.standing(start).closed.is_some());
+        assert_eq!(health.admit(start + 5 * SECOND), Ok(()));
+        health.cut(start + 9 * SECOND);
+        health.cut(start);
+        assert_eq!(health.admit(start), Ok(()), "and can be ended");
+    }
+}

@@ -1,0 +1,22 @@
+//! Pull-through: what upstream registries have, as if it were here.
+//!
+//! A [`Mirror`] answers who pulls ([`registry::Pull`]): from the registry what is there, and else from an upstream, which it
+//! keeps on the way. However many ask, one of them fetches; whatever the upstream does, what was here stays here.
+
+mod download;
+mod error;
+mod flight;
+mod health;
+mod lists;
+mod manifests;
+mod memory;
+mod mirror;
+mod names;
+mod once;
+mod stats;
+mod upstream;
+
+pub use health::{Closed, Standing};
+pub use mirror::Mirror;
+pub use stats::Stats;
+pub use upstream::{RemoteSettings, Settings, Upstream};

@@ -1,0 +1,265 @@
+//! Manifests: what a tag names, how long that is believed, and fetching what is not here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use access::Grant;
+use bytes::Bytes;
+use client::Fetched;
+use futures_util::future::BoxFuture;
+use meta::Timestamp;
+use oci::{Descriptor, Reference, RepoName, Tag};
+use registry::{FoundManifest, Mirrored, RegistryError, Stale, Want};
+use tokio::time::timeout;
+
+use crate::error::{FetchError, Wanted};
+use crate::mirror::Mirror;
+use crate::names::Place;
+
+/// After a question that an upstream did not answer, it is not asked again about that tag for so long.
+const ASK_AGAIN: Duration = Duration::from_secs(10);
+
+/// A tag of a mirrored repository.
+#[derive(Clone)]
+struct Spot {
+    repository: RepoName,
+    place: Place,
+    tag: Tag,
+}
+
+impl Mirror {
+    pub(crate) async fn found_manifest(
+        &self,
+        grant: &Grant,
+        reference: &Reference,
+        want: Want,
+    ) -> Result<FoundManifest, RegistryError> {
+        let found = self.registry.manifest(grant, reference).await;
+        let is_missing =
+            matches!(found, Err(RegistryError::ManifestUnknown { .. } | RegistryError::RepositoryUnknown(_)));
+        if found.is_err() && !is_missing {
+            return found.map(FoundManifest::from);
+        }
+        let Some((repository, place)) = self.place(grant).await? else {
+            return found.map(FoundManifest::from);
+        };
+        let counts = self.counts(&place.upstream);
+        match (found, reference) {
+            (Ok(record), Reference::Digest(_)) => {
+                counts.hit(1);
+                Ok(record.into())
+            }
+            (Ok(record), Reference::Tag(tag)) => {
+                counts.hit(1);
+                let spot = Spot { repository, place, tag: tag.clone() };
+                self.confirmed(grant, spot, record.into()).await
+            }
+            (Err(_), _) => {
+                counts.missed(1);
+                let upstream = place.upstream.clone();
+                let outcome = self.seek_manifest(&repository, &place, reference, want).await;
+                outcome.map_err(|error| {
+                    counts.failed(1);
+                    error.into_registry(&repository, upstream.key(), &Wanted::Manifest(reference.clone()))
+                })
+            }
+        }
+    }
+
+    /// What is here for a tag, after its upstream was asked where that is due.
+    async fn confirmed(
+        &self,
+        grant: &Grant,
+        spot: Spot,
+        found: FoundManifest,
+    ) -> Result<FoundManifest, RegistryError> {
+        let settings = &spot.place.upstream.settings;
+        let age = self.age(&spot).await?;
+        if age.is_some_and(|age| age < settings.fresh_for) {
+            return Ok(found);
+        }
+        let has_failed = self.memory.has_failed(&spot.repository, &spot.tag, ASK_AGAIN);
+        let is_soon_enough = age.is_some_and(|age| age < settings.fresh_for + settings.stale_for);
+        let asking = (!has_failed).then(|| self.ask_again(spot.clone(), found.digest));
+        let outcome = match asking {
+            None => Err("it did not answer a moment ago".to_owned()),
+            // It goes on by itself.
+            Some(asking) if is_soon_enough => {
+                tokio::spawn(asking);
+                return Ok(found);
+            }
+            Some(asking) => match timeout(settings.patience, tokio::spawn(asking)).await {
+                Ok(Ok(outcome)) => outcome,
+                Ok(Err(_)) | Err(_) => Err("it takes too long to answer".to_owned()),
+            },
+        };
+        let Err(reason) = outcome else {
+            let reference = Reference::Tag(spot.tag);
+            return self.registry.manifest(grant, &reference).await.map(FoundManifest::from);
+        };
+        if is_soon_enough {
+            return Ok(found);
+        }
+        self.counts(&spot.place.upstream).served_stale(1);
+        let key = spot.place.upstream.key();
+        let stale = Some(Stale(format!("{key} could not confirm this tag, which may have moved since: {reason}")));
+        Ok(FoundManifest { stale, ..found })
+    }
+
+    /// How long ago a tag that is here was found right; `None` where it never was.
+    async fn age(&self, spot: &Spot) -> Result<Option<Duration>, RegistryError> {
+        let Spot { repository, tag, .. } = spot;
+        let checked = match self.memory.checked(repository, tag) {
+            Some(checked) => Some(checked),
+            None => {
+                let checked = self.registry.checked(repository, tag).await?.and_then(|(_, checked)| checked);
+                if let Some(checked) = checked {
+                    self.memory.note_checked(repository, tag, checked);
+                }
+                checked
+            }
+        };
+        Ok(checked.map(|checked| since(checked, self.registry.meta().now())))
+    }
+
+    /// Asks what a tag names now, and fetches that where it is something else. Tells why it could not.
+    fn ask_again(&self, spot: Spot, before: oci::Digest) -> BoxFuture<'static, Result<(), String>> {
+        let this = self.clone();
+        Box::pin(async move {
+            let outcome = this.look_again(&spot, before).await;
+            if outcome.is_err() {
+                this.memory.note_failed(&spot.repository, &spot.tag);
+            }
+            outcome.map_err(|error| match error {
+                FetchError::NotFound => "it says that there is no such tag any more".to_owned(),
+                error => error.to_string(),
+            })
+        })
+    }
+
+    async fn look_again(&self, spot: &Spot, before: oci::Digest) -> Result<(), FetchError> {
+        let Spot { repository, place, tag } = spot;
+        let now = self.head(spot).await?;
+        if now.digest == before {
+            self.registry.note_checked(repository, tag).await?;
+        } else if !self.registry.keep_tag(repository, tag, now.digest).await? {
+            if place.upstream.is_scarce() {
+                let reason = "the tag has moved, and few requests are left that its upstream allows";
+                return Err(FetchError::failing(reason));
+            }
+            self.fetch(repository, place, &Reference::Digest(now.digest)).await?;
+        }
+        self.memory.note_checked(repository, tag, self.registry.meta().now());
+        Ok(())
+    }
+
+    /// What a tag names at its upstream, asked once for all who want to know. What is named is remembered, to be kept
+    /// with its manifest.
+    async fn head(&self, spot: &Spot) -> Result<Descriptor, FetchError> {
+        let (this, asked) = (self.clone(), spot.clone());
+        let key = (spot.repository.clone(), spot.tag.clone());
+        let answer = self.heads.join(key, |outcome| {
+            Box::pin(async move {
+                let Spot { repository, place, tag } = asked;
+                let reference = &Reference::Tag(tag.clone());
+                let head = |repository: Arc<client::Repository>| async move {
+                    repository.head_manifest(reference).await
+                };
+                let answer = place.upstream.ask(&place.path, head).await;
+                if let Ok(descriptor) = &answer {
+                    this.memory.note_named(&repository, &tag, descriptor);
+                }
+                outcome.tell(answer);
+            })
+        });
+        answer.await.unwrap_or_else(|| Err(FetchError::failing("the question ended without a word")))
+    }
+
+    /// A manifest that is not here.
+    async fn seek_manifest(
+        &self,
+        repository: &RepoName,
+        place: &Place,
+        reference: &Reference,
+        want: Want,
+    ) -> Result<FoundManifest, FetchError> {
+        let settings = &place.upstream.settings;
+        if self.memory.is_absent(repository, reference, settings.absent_for) {
+            return Err(FetchError::NotFound);
+        }
+        let outcome = match (reference, want) {
+            (Reference::Tag(tag), Want::Head) => {
+                let spot = Spot { repository: repository.clone(), place: place.clone(), tag: tag.clone() };
+                self.named(&spot).await
+            }
+            _ => self.fetch(repository, place, reference).await,
+        };
+        if matches!(outcome, Err(FetchError::NotFound)) {
+            self.memory.note_absent(repository, reference);
+        }
+        outcome
+    }
+
+    /// What a tag names whose manifest was never fetched.
+    async fn named(&self, spot: &Spot) -> Result<FoundManifest, FetchError> {
+        let Spot { repository, place, tag } = spot;
+        let known = self.memory.named(repository, tag, place.upstream.settings.fresh_for);
+        let descriptor = match known {
+            Some(descriptor) => descriptor,
+            None => self.head(spot).await?,
+        };
+        // The manifest may be here under another tag.
+        if self.registry.keep_tag(repository, tag, descriptor.digest).await? {
+            self.memory.note_checked(repository, tag, self.registry.meta().now());
+        }
+        let Descriptor { media_type, digest, size, .. } = descriptor;
+        Ok(FoundManifest { digest, media_type, size, bytes: Bytes::new(), stale: None })
+    }
+
+    /// Fetches a manifest and keeps it, once for all who want it.
+    pub(crate) async fn fetch(
+        &self,
+        repository: &RepoName,
+        place: &Place,
+        reference: &Reference,
+    ) -> Result<FoundManifest, FetchError> {
+        let (this, repository, place, wanted) =
+            (self.clone(), repository.clone(), place.clone(), reference.clone());
+        let key = (repository.clone(), reference.clone());
+        let fetched = self.manifests.join(key, |outcome| {
+            Box::pin(async move { outcome.tell(this.fetch_and_keep(&repository, &place, &wanted).await) })
+        });
+        fetched.await.unwrap_or_else(|| Err(FetchError::failing("fetching it ended without a word")))
+    }
+
+    async fn fetch_and_keep(
+        &self,
+        repository: &RepoName,
+        place: &Place,
+        reference: &Reference,
+    ) -> Result<FoundManifest, FetchError> {
+        let get =
+            |repository: Arc<client::Repository>| async move { repository.get_manifest(reference).await };
+        let Fetched { descriptor, bytes } = place.upstream.ask(&place.path, get).await?;
+        let Descriptor { media_type, digest, size, .. } = descriptor;
+        self.counts(&place.upstream).fetched(size);
+        let fresh = place.upstream.settings.fresh_for;
+        let mut tags = self.memory.waiting(repository, digest, fresh);
+        if let Reference::Tag(tag) = reference
+            && !tags.contains(tag)
+        {
+            tags.push(tag.clone());
+        }
+        let mirrored = Mirrored { digest, media_type: media_type.clone(), bytes: bytes.clone() };
+        self.registry.keep_manifest(repository, mirrored, &tags).await?;
+        let now = self.registry.meta().now();
+        tags.iter().for_each(|tag| self.memory.note_checked(repository, tag, now));
+        self.memory.settled(repository, digest);
+        self.memory.note_present(repository, reference);
+        Ok(FoundManifest { digest, media_type, size, bytes, stale: None })
+    }
+}
+
+fn since(then: Timestamp, now: Timestamp) -> Duration {
+    Duration::from_micros(u64::try_from(now.micros().saturating_sub(then.micros())).unwrap_or(0))
+}

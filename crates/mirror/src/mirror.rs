@@ -1,0 +1,227 @@
+//! The cache: the registry, and what upstreams have.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use access::Grant;
+use blob::{BlobRead, ByteRange};
+use meta::RepositoryKind;
+use oci::{Descriptor, Digest, Reference, RepoName, Tag};
+use registry::{
+    FoundBlob, FoundManifest, Located, Page, Pull, Pulled, ReferrersRequest, Registry, RegistryError, Want,
+};
+
+use crate::download::{Begun, Download};
+use crate::error::{FetchError, Wanted};
+use crate::lists::Lists;
+use crate::memory::Memory;
+use crate::names::{Names, Place};
+use crate::once::Once;
+use crate::stats::{Counts, Stats};
+use crate::upstream::Upstream;
+
+/// A registry that also has what its upstreams have.
+#[derive(Clone)]
+pub struct Mirror {
+    pub(crate) registry: Arc<Registry>,
+    upstreams: Arc<[Arc<Upstream>]>,
+    names: Arc<Names>,
+    pub(crate) memory: Arc<Memory>,
+    counts: Arc<HashMap<String, Arc<Counts>>>,
+    pub(crate) manifests: Once<(RepoName, Reference), Result<FoundManifest, FetchError>>,
+    pub(crate) heads: Once<(RepoName, Tag), Result<Descriptor, FetchError>>,
+    pub(crate) lists: Arc<Lists>,
+    blobs: Once<Digest, Result<Begun, FetchError>>,
+}
+
+impl Mirror {
+    /// Puts upstreams behind a registry. `own` is what clients may call it in `ns`.
+    pub fn new(registry: Arc<Registry>, upstreams: Vec<Upstream>, own: Vec<String>) -> Self {
+        let upstreams: Vec<_> = upstreams.into_iter().map(Arc::new).collect();
+        let counts = upstreams.iter().map(|upstream| (upstream.key().to_owned(), Arc::default())).collect();
+        Self {
+            registry,
+            names: Arc::new(Names::new(&upstreams, own)),
+            counts: Arc::new(counts),
+            upstreams: upstreams.into(),
+            memory: Arc::default(),
+            manifests: Once::default(),
+            heads: Once::default(),
+            lists: Arc::default(),
+            blobs: Once::default(),
+        }
+    }
+
+    /// The upstreams.
+    pub fn upstreams(&self) -> &[Arc<Upstream>] {
+        &self.upstreams
+    }
+
+    /// What was done for an upstream since the start.
+    pub fn stats(&self, key: &str) -> Stats {
+        self.counts.get(key).map(|counts| counts.read()).unwrap_or_default()
+    }
+
+    /// How many blobs are on their way here.
+    pub fn downloads(&self) -> usize {
+        self.blobs.len()
+    }
+
+    pub(crate) fn counts(&self, upstream: &Upstream) -> Arc<Counts> {
+        self.counts.get(upstream.key()).cloned().unwrap_or_default()
+    }
+
+    /// Where the repository of a grant comes from, unless it is hosted here.
+    pub(crate) async fn place(&self, grant: &Grant) -> Result<Option<(RepoName, Place)>, RegistryError> {
+        let Some(repository) = grant.repository() else { return Ok(None) };
+        let Some(place) = self.names.place(repository) else { return Ok(None) };
+        let is_hosted = self.registry.repository_kind(repository).await? == Some(RepositoryKind::Hosted);
+        Ok((!is_hosted).then(|| (repository.clone(), place)))
+    }
+
+    async fn located(&self, name: &RepoName, namespace: Option<&str>) -> Result<Located, RegistryError> {
+        if let Some(namespace) = namespace.filter(|namespace| !self.names.is_own(namespace)) {
+            return Ok(self.names.in_namespace(name, namespace).map_or(Located::Nowhere, Located::Mirror));
+        }
+        let Some(elsewhere) = self.names.prefixed(name).or_else(|| self.names.pathless(name)) else {
+            return Ok(Located::Here);
+        };
+        // A name of one's own wins.
+        let is_hosted = self.registry.repository_kind(name).await? == Some(RepositoryKind::Hosted);
+        Ok(if is_hosted { Located::Here } else { Located::Mirror(elsewhere) })
+    }
+
+    async fn found_blob(
+        &self,
+        grant: &Grant,
+        digest: &Digest,
+        want: Want,
+    ) -> Result<FoundBlob, RegistryError> {
+        let missing = match self.registry.blob(grant, digest).await {
+            Err(missing @ (RegistryError::BlobUnknown { .. } | RegistryError::RepositoryUnknown(_))) => missing,
+            found => {
+                if let (Ok(_), Some(place)) = (&found, grant.repository().and_then(|name| self.names.place(name))) {
+                    self.counts(&place.upstream).hit(1);
+                }
+                return found.map(FoundBlob::Stored);
+            }
+        };
+        let Some((repository, place)) = self.place(grant).await? else { return Err(missing) };
+        let counts = self.counts(&place.upstream);
+        counts.missed(1);
+        let fail = |error: FetchError| {
+            counts.failed(1);
+            error.into_registry(&repository, place.upstream.key(), &Wanted::Blob(*digest))
+        };
+        let reference = Reference::Digest(*digest);
+        if self.memory.is_absent(&repository, &reference, place.upstream.settings.absent_for) {
+            return Err(fail(FetchError::NotFound));
+        }
+        let outcome = self.seek_blob(grant, (&repository, &place), digest, want).await;
+        if matches!(outcome, Err(FetchError::NotFound)) {
+            self.memory.note_absent(&repository, &reference);
+        }
+        outcome.map_err(fail)
+    }
+
+    /// A blob that its repository does not hold.
+    async fn seek_blob(
+        &self,
+        grant: &Grant,
+        (repository, place): (&RepoName, &Place),
+        digest: &Digest,
+        want: Want,
+    ) -> Result<FoundBlob, FetchError> {
+        // What another repository has brought here is this one's, too, where it has it: its manifests say so, or its
+        // upstream does. Else whoever may read one repository could read all by digest.
+        let is_arriving = self.blobs.look(digest).await.is_some();
+        let is_near = is_arriving || self.registry.is_stored(digest).await?;
+        let is_needed = is_near && self.registry.is_needed(repository, digest).await?;
+        if !is_needed && (is_near || want == Want::Head) {
+            let digest = *digest;
+            let head = |repository: Arc<client::Repository>| async move { repository.head_blob(&digest).await };
+            if let (Want::Head, Some(size)) = (want, place.upstream.ask(&place.path, head).await?) {
+                return Ok(FoundBlob::Upstream { size });
+            }
+        }
+        let download = Download {
+            registry: self.registry.clone(),
+            upstream: place.upstream.clone(),
+            counts: self.counts(&place.upstream),
+            repository: repository.clone(),
+            path: place.path.clone(),
+            digest: *digest,
+        };
+        let begun = self.blobs.join(*digest, |outcome| Box::pin(download.run(outcome))).await;
+        match begun.unwrap_or_else(|| Err(FetchError::failing("fetching it ended without a word")))? {
+            Begun::Flying(flight) => Ok(FoundBlob::Arriving(flight)),
+            Begun::Stored => {
+                self.registry.link_mirrored(repository, digest).await?;
+                Ok(FoundBlob::Stored(self.registry.blob(grant, digest).await?))
+            }
+        }
+    }
+
+    async fn bytes_of(
+        &self,
+        grant: &Grant,
+        digest: &Digest,
+        found: FoundBlob,
+        range: Option<ByteRange>,
+    ) -> Result<BlobRead, RegistryError> {
+        let found = match found {
+            FoundBlob::Stored(record) => match self.registry.read_blob(grant, digest, record, range).await {
+                // Evicted meanwhile, or damaged: it is fetched again.
+                Err(RegistryError::BlobUnknown { .. }) => self.found_blob(grant, digest, Want::Bytes).await?,
+                read => return read,
+            },
+            FoundBlob::Upstream { .. } => self.found_blob(grant, digest, Want::Bytes).await?,
+            FoundBlob::Arriving(_) => found,
+        };
+        match found {
+            FoundBlob::Arriving(arriving) => Ok(arriving.read(range)),
+            found => Pull::read_blob(&*self.registry, grant, digest, found, range).await,
+        }
+    }
+}
+
+impl Pull for Mirror {
+    fn locate<'a>(&'a self, name: &'a RepoName, namespace: Option<&'a str>) -> Pulled<'a, Located> {
+        Box::pin(self.located(name, namespace))
+    }
+
+    fn manifest<'a>(
+        &'a self,
+        grant: &'a Grant,
+        reference: &'a Reference,
+        want: Want,
+    ) -> Pulled<'a, FoundManifest> {
+        Box::pin(self.found_manifest(grant, reference, want))
+    }
+
+    fn blob<'a>(&'a self, grant: &'a Grant, digest: &'a Digest, want: Want) -> Pulled<'a, FoundBlob> {
+        Box::pin(self.found_blob(grant, digest, want))
+    }
+
+    fn read_blob<'a>(
+        &'a self,
+        grant: &'a Grant,
+        digest: &'a Digest,
+        found: FoundBlob,
+        range: Option<ByteRange>,
+    ) -> Pulled<'a, BlobRead> {
+        Box::pin(self.bytes_of(grant, digest, found, range))
+    }
+
+    fn tags<'a>(&'a self, grant: &'a Grant, last: Option<&'a str>, limit: usize) -> Pulled<'a, Page<Tag>> {
+        Box::pin(self.found_tags(grant, last, limit))
+    }
+
+    fn referrers<'a>(
+        &'a self,
+        grant: &'a Grant,
+        request: &'a ReferrersRequest,
+    ) -> Pulled<'a, Page<Descriptor>> {
+        Box::pin(self.found_referrers(grant, request))
+    }
+}

@@ -1,0 +1,40 @@
+//! What a cache counts.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What was done for one upstream since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Manifests and blobs that were here.
+    pub hits: u64,
+    /// Those that had to be fetched, or were on their way.
+    pub misses: u64,
+    /// Answers that may be old, because the upstream could not be asked.
+    pub stale: u64,
+    /// Bytes of blobs and manifests that were fetched.
+    pub fetched_bytes: u64,
+    /// Requests that were answered with nothing.
+    pub failures: u64,
+}
+
+macro_rules! counts {
+    ($($name:ident $field:ident),*) => {
+        /// The same, counting.
+        #[derive(Default)]
+        pub(crate) struct Counts {
+            $($field: AtomicU64,)*
+        }
+
+        impl Counts {
+            $(pub fn $name(&self, count: u64) {
+                self.$field.fetch_add(count, Ordering::Relaxed);
+            })*
+
+            pub fn read(&self) -> Stats {
+                Stats { $($field: self.$field.load(Ordering::Relaxed),)* }
+            }
+        }
+    };
+}
+
+counts! { hit hits, missed misses, served_stale stale, fetched fetched_bytes, failed failures }

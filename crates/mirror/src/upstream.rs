@@ -1,0 +1,219 @@
+//! An upstream: one or more registries that have the same, asked in order.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use client::{Answered, ClientError, ErrorKind, Host, Remote, Repository, Watch};
+use oci::RepoName;
+use tokio::sync::Semaphore;
+
+use crate::error::FetchError;
+use crate::health::{Closed, Health, Said, Standing};
+
+/// The most repositories of a remote that are kept open.
+const OPEN_MAX: usize = 1_000;
+
+/// How an upstream is used.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The first part of the names of its repositories here.
+    pub key: String,
+    /// What clients call it in `ns`: `docker.io`.
+    pub namespaces: Vec<String>,
+    /// Whether it is meant by names that are no others'.
+    pub pathless: bool,
+    /// For how long a tag is believed.
+    pub fresh_for: Duration,
+    /// For how much longer it is given out while it is looked at again.
+    pub stale_for: Duration,
+    /// For how long it is believed that something is not there.
+    pub absent_for: Duration,
+    /// How long a client waits for an answer where there is an old one.
+    pub patience: Duration,
+    /// How many blobs are fetched at once.
+    pub downloads: usize,
+}
+
+/// One of its registries.
+#[derive(Clone, Debug)]
+pub struct RemoteSettings {
+    /// Its host.
+    pub host: Host,
+    /// What its repositories' names begin with there, beyond what they are called here.
+    pub prefix: Option<RepoName>,
+    /// What stands before names of a single part: `library`, on Docker Hub.
+    pub library: Option<String>,
+    /// How to talk to it.
+    pub client: client::Settings,
+}
+
+/// One registry of an upstream.
+pub(crate) struct Link {
+    prefix: Option<RepoName>,
+    remote: Remote,
+    pub(crate) health: Arc<Health>,
+    open: Mutex<HashMap<RepoName, Arc<Repository>>>,
+    host: Host,
+}
+
+/// Learns of limits from answers.
+struct Limits(Arc<Health>);
+
+impl Watch for Limits {
+    fn answered(&self, answer: &Answered) {
+        if let Some(limit) = &answer.limit {
+            self.0.note_limit(limit.clone(), Instant::now());
+        }
+    }
+}
+
+/// An upstream.
+pub struct Upstream {
+    pub(crate) settings: Settings,
+    /// What stands before names of a single part, here as there.
+    library: Option<String>,
+    links: Vec<Link>,
+    pub(crate) downloads: Semaphore,
+}
+
+impl Upstream {
+    /// Opens an upstream. Nothing is sent yet.
+    pub fn open(settings: Settings, remotes: Vec<RemoteSettings>) -> Result<Self, ClientError> {
+        let library = remotes.iter().find_map(|remote| remote.library.clone());
+        let links = remotes.into_iter().map(Link::open).collect::<Result<_, _>>()?;
+        let downloads = Semaphore::new(settings.downloads.clamp(1, Semaphore::MAX_PERMITS));
+        Ok(Self { settings, library, links, downloads })
+    }
+
+    /// The first part of its repositories' names.
+    pub fn key(&self) -> &str {
+        &self.settings.key
+    }
+
+    /// The repository here of what a client calls `path` there.
+    pub(crate) fn repository(&self, path: &str) -> Option<RepoName> {
+        let key = self.key();
+        let name = match &self.library {
+            Some(library) if !path.contains('/') => format!("{key}/{library}/{path}"),
+            _ => format!("{key}/{path}"),
+        };
+        name.parse().ok()
+    }
+
+    /// How its registries stand.
+    pub fn standing(&self) -> Vec<(String, Standing)> {
+        let now = Instant::now();
+        self.links.iter().map(|link| (link.host.to_string(), link.health.standing(now))).collect()
+    }
+
+    /// Cuts it off for a while, to see that nobody notices. With nothing, ends that.
+    pub fn cut(&self, time: Duration) {
+        let now = Instant::now();
+        self.links.iter().for_each(|link| link.health.cut(now + time));
+    }
+
+    /// Whether what it allows is nearly used up.
+    pub(crate) fn is_scarce(&self) -> bool {
+        let now = Instant::now();
+        self.links.iter().all(|link| link.health.is_scarce(now))
+    }
+
+    /// Notes how one of its registries did after it had answered.
+    pub(crate) fn note(&self, link: usize, error: Option<&ClientError>) {
+        if let Some(link) = self.links.get(link) {
+            link.note(error);
+        }
+    }
+
+    /// Asks its registries in their order until one has it. `path` is the name without the key.
+    pub(crate) async fn ask<T, F>(
+        &self,
+        path: &RepoName,
+        request: impl Fn(Arc<Repository>) -> F,
+    ) -> Result<T, FetchError>
+    where
+        F: Future<Output = Result<T, ClientError>>,
+    {
+        self.ask_one(path, request).await.map(|(found, _)| found)
+    }
+
+    /// The same, and which of them has it.
+    pub(crate) async fn ask_one<T, F>(
+        &self,
+        path: &RepoName,
+        request: impl Fn(Arc<Repository>) -> F,
+    ) -> Result<(T, usize), FetchError>
+    where
+        F: Future<Output = Result<T, ClientError>>,
+    {
+        let mut worst = FetchError::NotFound;
+        for (number, link) in self.links.iter().enumerate() {
+            let outcome = match link.health.admit(Instant::now()) {
+                Ok(()) => link.call(path, &request).await,
+                Err(Closed { reason, wait }) => {
+                    let reason = format!("{}: {reason}", link.host);
+                    Err(FetchError::Unavailable { reason, retry_after: wait })
+                }
+            };
+            match outcome {
+                Ok(found) => return Ok((found, number)),
+                Err(error) => worst = worst.or(error),
+            }
+        }
+        Err(worst)
+    }
+}
+
+impl Link {
+    fn open(settings: RemoteSettings) -> Result<Self, ClientError> {
+        let RemoteSettings { host, prefix, client, .. } = settings;
+        let health = Arc::new(Health::default());
+        let client = client::Settings { watcher: Some(Arc::new(Limits(health.clone()))), ..client };
+        let remote = Remote::open(&host, &client)?;
+        Ok(Self { prefix, remote, health, open: Mutex::default(), host })
+    }
+
+    async fn call<T, F>(
+        &self,
+        path: &RepoName,
+        request: impl Fn(Arc<Repository>) -> F,
+    ) -> Result<T, FetchError>
+    where
+        F: Future<Output = Result<T, ClientError>>,
+    {
+        let repository = self.repository(path).ok_or(FetchError::NotFound)?;
+        let outcome = request(repository).await;
+        self.note(outcome.as_ref().err());
+        outcome.map_err(FetchError::from)
+    }
+
+    /// Notes how a request went.
+    pub(crate) fn note(&self, error: Option<&ClientError>) {
+        let said = match error.map(ClientError::kind) {
+            None | Some(ErrorKind::NotFound | ErrorKind::Denied | ErrorKind::Invalid) => Said::Something,
+            Some(ErrorKind::Limited { retry_after }) => Said::Later(retry_after),
+            Some(ErrorKind::Failing) => Said::Nothing,
+        };
+        self.health.note(said, Instant::now());
+    }
+
+    fn repository(&self, path: &RepoName) -> Option<Arc<Repository>> {
+        let name = match &self.prefix {
+            Some(prefix) => format!("{prefix}/{path}").parse().ok()?,
+            None => path.clone(),
+        };
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(repository) = open.get(&name) {
+            return Some(repository.clone());
+        }
+        if open.len() >= OPEN_MAX {
+            // They are cheap: what is asked for again is opened again.
+            open.clear();
+        }
+        let repository = Arc::new(self.remote.repository(&name));
+        open.insert(name, repository.clone());
+        Some(repository)
+    }
+}

@@ -1,0 +1,142 @@
+//! Keeping what an upstream has: manifests before their blobs, tags that were seen elsewhere, blobs that arrive.
+
+use access::{Action, Grant, Target};
+use bytes::Bytes;
+use meta::{Batch, Condition, Effect, MetaError, RepositoryKind, Timestamp, Visible, Write};
+use oci::{Algorithm, Digest, Manifest, MediaType, Reference, RepoName, Tag};
+
+use crate::push::stored;
+use crate::{Registry, RegistryError, Upload, origin};
+
+/// What fetches, as events remember it.
+const MIRROR: &str = "mirror";
+
+/// A manifest as an upstream gave it: its digest is verified.
+#[derive(Clone, Debug)]
+pub struct Mirrored {
+    /// Its digest.
+    pub digest: Digest,
+    /// The media type that it was sent with.
+    pub media_type: MediaType,
+    /// Its bytes.
+    pub bytes: Bytes,
+}
+
+fn grant(repository: &RepoName) -> Grant {
+    Grant::system(MIRROR, Action::Push, Target::Repository(repository.clone()))
+}
+
+impl Registry {
+    /// Whether a repository is here, and whose it is.
+    pub async fn repository_kind(&self, name: &RepoName) -> Result<Option<RepositoryKind>, RegistryError> {
+        Ok(self.meta.repository_kind(name).await?)
+    }
+
+    /// Keeps a manifest of an upstream, with tags that were seen to name it there. Its blobs may come later.
+    ///
+    /// Fails with [`RegistryError::Conflict`] where somebody has made the repository their own meanwhile.
+    pub async fn keep_manifest(
+        &self,
+        repository: &RepoName,
+        mirrored: Mirrored,
+        tags: &[Tag],
+    ) -> Result<(), RegistryError> {
+        let Mirrored { digest, media_type, bytes } = mirrored;
+        let manifest = Manifest::parse(&bytes, Some(&media_type), &self.limits.manifest)?;
+        if self.space.is_scarce() {
+            return Err(RegistryError::Full);
+        }
+        let manifest = Write::Manifest { repository: repository.clone(), manifest: stored(digest, manifest, bytes) };
+        let batch = self.mirror_batch(repository).then(manifest);
+        let batch = tags.iter().fold(batch, |batch, tag| tagged(batch, repository, tag, digest));
+        self.meta.commit(batch).await?;
+        Ok(())
+    }
+
+    /// Notes that a tag names a manifest that is here. Gives whether that manifest is here.
+    pub async fn keep_tag(
+        &self,
+        repository: &RepoName,
+        tag: &Tag,
+        digest: Digest,
+    ) -> Result<bool, RegistryError> {
+        let known = Condition::ManifestExists { repository: repository.clone(), digest };
+        let batch = tagged(self.mirror_batch(repository).when(known), repository, tag, digest);
+        match self.meta.commit(batch).await {
+            Ok(_) => Ok(true),
+            Err(MetaError::Conflict(_)) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Notes that a tag is right now what its upstream has.
+    pub async fn note_checked(&self, repository: &RepoName, tag: &Tag) -> Result<(), RegistryError> {
+        let write = Write::Checked { repository: repository.clone(), tag: tag.clone() };
+        self.meta.commit(Batch::of(origin(&grant(repository)), write)).await?;
+        Ok(())
+    }
+
+    /// What a tag names, and when that was last seen at its upstream.
+    pub async fn checked(
+        &self,
+        repository: &RepoName,
+        tag: &Tag,
+    ) -> Result<Option<(Digest, Option<Timestamp>)>, RegistryError> {
+        Ok(self.meta.checked(repository, tag).await?)
+    }
+
+    /// Begins to take in a blob of an upstream.
+    pub async fn begin_arrival(
+        &self,
+        repository: &RepoName,
+        algorithm: Algorithm,
+    ) -> Result<Upload, RegistryError> {
+        self.start_upload(&grant(repository), algorithm).await
+    }
+
+    /// Ends that: the blob is durable, and the repository's.
+    pub async fn end_arrival(
+        &self,
+        repository: &RepoName,
+        upload: Upload,
+        digest: Digest,
+    ) -> Result<(), RegistryError> {
+        self.meta.commit(self.mirror_batch(repository)).await?;
+        self.finish_upload(&grant(repository), upload, digest).await
+    }
+
+    /// Gives a mirrored repository a blob that is stored already. Gives whether there is one.
+    pub async fn link_mirrored(&self, repository: &RepoName, digest: &Digest) -> Result<bool, RegistryError> {
+        let link = Write::Link { repository: repository.clone(), digest: *digest };
+        let committed = self.meta.commit(self.mirror_batch(repository).then(link)).await?;
+        Ok(committed.effects.last() != Some(&Effect::Absent))
+    }
+
+    /// Whether a manifest is in a repository.
+    pub async fn has_manifest(&self, repository: &RepoName, digest: &Digest) -> Result<bool, RegistryError> {
+        Ok(self.meta.manifest(repository, &Reference::Digest(*digest)).await?.is_some())
+    }
+
+    /// Whether a sound blob with this digest is stored, whosever it is.
+    pub async fn is_stored(&self, digest: &Digest) -> Result<bool, RegistryError> {
+        Ok(self.meta.holder(digest, &Visible::All).await?.is_some())
+    }
+
+    /// Whether a manifest of the repository needs this blob.
+    pub async fn is_needed(&self, repository: &RepoName, digest: &Digest) -> Result<bool, RegistryError> {
+        Ok(self.meta.is_needed(repository, digest).await?)
+    }
+
+    fn mirror_batch(&self, repository: &RepoName) -> Batch {
+        let mine = Condition::RepositoryIs { repository: repository.clone(), kind: RepositoryKind::Mirrored };
+        let write = Write::Mirror { repository: repository.clone() };
+        Batch::of(origin(&grant(repository)), write).when(mine)
+    }
+}
+
+fn tagged(batch: Batch, repository: &RepoName, tag: &Tag, digest: Digest) -> Batch {
+    let (repository, tag) = (repository.clone(), tag.clone());
+    batch
+        .then(Write::Tag { repository: repository.clone(), tag: tag.clone(), digest })
+        .then(Write::Checked { repository, tag })
+}
