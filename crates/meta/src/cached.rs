@@ -480,7 +480,10 @@ mod tests {
         kept.invalidate(&[Write::DropManifest { repository: repository.clone(), digest }], &[deleted]);
         kept.keep(&repository, &record, before);
         assert!(by_digest().is_none());
-        kept.keep(&repository, &record, kept.drops.load(Ordering::SeqCst));
+        let before = kept.drops.load(Ordering::SeqCst);
+        let tag = "v1".parse().unwrap();
+        kept.invalidate(&[Write::Checked { repository: repository.clone(), tag }], &[Effect::Done]);
+        kept.keep(&repository, &record, before);
         assert!(by_digest().is_some());
     }
 }

@@ -5,9 +5,9 @@ use futures_util::future::BoxFuture;
 use oci::{Digest, Reference, RepoName, Tag};
 
 use crate::{
-    Batch, BlobRecord, BlobRow, CachedBlob, Committed, Condition, Entry, EntryKind, EntryName, Event, Garbage,
-    ManifestRecord, ManifestRow, MissingBlob, ReferrerPage, ReferrerQuery, RepositoryKind, RepositoryRow,
-    StoredBlob, Timestamp, Totals, Visible,
+    Batch, BlobRecord, BlobRow, CachedBlob, Committed, Condition, Entry, EntryKind, EntryName, Event,
+    Garbage, ManifestRecord, ManifestRow, MissingBlob, ReferrerPage, ReferrerQuery, RepositoryKind,
+    RepositoryRow, StoredBlob, Timestamp, Totals, Visible,
 };
 
 /// Why the store did not do what was asked.
