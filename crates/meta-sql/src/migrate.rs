@@ -6,9 +6,10 @@ use rusqlite::Connection;
 use crate::error::{Result, explain};
 
 /// Migration N brings version N - 1 to version N. Once released, a migration is never edited.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     include_str!("../migrations/sqlite/0001_initial.sql"),
     include_str!("../migrations/sqlite/0002_entries.sql"),
+    include_str!("../migrations/sqlite/0003_mirrors.sql"),
 ];
 
 const MIGRATING: &str = "bringing the metadata to this version";

@@ -9,7 +9,7 @@ use rusqlite::Connection;
 
 use crate::connection::Place;
 use crate::migrate::migrate;
-use crate::read::{blobs, collect, entries, events, inspect, lists, manifests};
+use crate::read::{blobs, collect, entries, events, inspect, lists, manifests, mirrors};
 use crate::store::{Config, SqliteMeta};
 use crate::write;
 
@@ -64,6 +64,10 @@ fn nothing_is_scanned_or_sorted() {
         entries::ENTRY,
         entries::ENTRIES,
         entries::OWNED,
+        mirrors::KIND,
+        mirrors::CHECKED,
+        mirrors::LIVE,
+        mirrors::LINKS_OF,
         events::EVENTS,
         events::SETTING,
     ] {

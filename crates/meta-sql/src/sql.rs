@@ -7,7 +7,7 @@
 use std::ops::ControlFlow;
 
 use blob::BlobId;
-use meta::{EntryKind, EntryName, Timestamp};
+use meta::{EntryKind, EntryName, RepositoryKind, Timestamp};
 use oci::{Digest, MediaType, ProjectName, RepoName, Tag};
 use rusqlite::types::{ToSqlOutput, Value as OwnedValue, ValueRef};
 use rusqlite::{CachedStatement, Connection, Rows, ToSql, params_from_iter};
@@ -177,6 +177,10 @@ impl<'a> Row<'a> {
 
     pub(crate) fn repository(&self, at: usize) -> Result<RepoName> {
         self.text(at)?.parse().map_err(|_| damaged("the name of a repository"))
+    }
+
+    pub(crate) fn repository_kind(&self, at: usize) -> Result<RepositoryKind> {
+        RepositoryKind::from_name(self.text(at)?).ok_or_else(|| damaged("the kind of a repository"))
     }
 
     pub(crate) fn entry_kind(&self, at: usize) -> Result<EntryKind> {

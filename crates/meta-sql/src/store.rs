@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use blob::BlobId;
 use meta::{
-    Answer, Batch, BlobRecord, BlobRow, Clock, Collect, Commit, Committed, Entry, EntryKind, EntryName,
-    Event, Garbage, Inspect, ManifestRecord, ManifestRow, MetaError, MissingBlob, ReadBlobs, ReadEntries,
-    ReadEvents, ReadLists, ReadManifests, ReferrerPage, ReferrerQuery, RepositoryRow, Settings, StoredBlob,
-    Timestamp, Totals, Visible,
+    Answer, Batch, BlobRecord, BlobRow, CachedBlob, Clock, Collect, Commit, Committed, Entry, EntryKind,
+    EntryName, Event, Garbage, Inspect, ManifestRecord, ManifestRow, MetaError, MissingBlob, ReadBlobs,
+    ReadEntries, ReadEvents, ReadLists, ReadManifests, ReadMirrors, ReferrerPage, ReferrerQuery,
+    RepositoryKind, RepositoryRow, Settings, StoredBlob, Timestamp, Totals, Visible,
 };
 use oci::{Digest, Reference, RepoName, Tag};
 
@@ -16,7 +16,7 @@ use crate::connection::Place;
 use crate::error::Result;
 use crate::migrate::migrate;
 use crate::pool::Pool;
-use crate::read::{blobs, collect, entries, events, inspect, lists, manifests};
+use crate::read::{blobs, collect, entries, events, inspect, lists, manifests, mirrors};
 use crate::sql::Db;
 use crate::writer::Writer;
 
@@ -254,6 +254,33 @@ impl ReadEntries for SqliteMeta {
     ) -> Answer<'a, Vec<Entry>> {
         let after = after.map_or("", EntryName::as_str);
         self.look_up("reading what an entry owns", move |db| entries::owned(db, owner, kind, after, limit))
+    }
+}
+
+impl ReadMirrors for SqliteMeta {
+    fn repository_kind<'a>(&'a self, repository: &'a RepoName) -> Answer<'a, Option<RepositoryKind>> {
+        self.look_up("looking up a repository", move |db| mirrors::repository_kind(db, repository))
+    }
+
+    fn checked<'a>(
+        &'a self,
+        repository: &'a RepoName,
+        tag: &'a Tag,
+    ) -> Answer<'a, Option<(Digest, Option<Timestamp>)>> {
+        self.look_up("looking up when a tag was checked", move |db| mirrors::checked(db, repository, tag))
+    }
+
+    fn cached_blobs(&self, after: Option<BlobId>, limit: usize) -> Answer<'_, Vec<CachedBlob>> {
+        self.walk("walking over cached blobs", move |db| mirrors::cached_blobs(db, after, limit))
+    }
+
+    fn links_of<'a>(
+        &'a self,
+        digest: &'a Digest,
+        limit: usize,
+    ) -> Answer<'a, Vec<(RepoName, RepositoryKind)>> {
+        let digest = *digest;
+        self.walk("looking for a blob's repositories", move |db| mirrors::links_of(db, &digest, limit))
     }
 }
 

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use meta::contract::TestClock;
 use meta::{
-    Batch, CacheSize, CachedMeta, Clock, Commit, ManifestRecord, NewManifest, Origin, ReadManifests, Write,
+    Batch, CacheSize, CachedMeta, Clock, Commit, ManifestRecord, NewManifest, Origin, ReadManifests,
+    ReadMirrors, RepositoryKind, Write,
 };
 use meta_sql::SqliteMeta;
 use oci::{Digest, Reference, RepoName, Tag};
@@ -129,4 +130,31 @@ async fn nothing_is_kept_without_room() {
     assert_eq!((world.by_tag().await, world.by_tag().await), (Some(digest), Some(digest)));
     world.behind.commit(world.drop_manifest(digest)).await.unwrap();
     assert_eq!((world.by_tag().await, world.by_digest(digest).await), (None, None));
+}
+
+/// Tags of a mirror are checked all the time: that must not cost it what is kept.
+#[tokio::test]
+async fn a_check_drops_nothing() {
+    let world = World::new(CacheSize::default());
+    let (digest, push) = world.push("one");
+    world.cached.commit(push).await.unwrap();
+    assert_eq!(world.by_tag().await, Some(digest));
+    world.behind.commit(world.drop_manifest(digest)).await.unwrap();
+    let checked = Write::Checked { repository: world.repository.clone(), tag: world.tag.clone() };
+    world.cached.commit(Batch::of(Origin::default(), checked)).await.unwrap();
+    assert_eq!((world.by_tag().await, world.by_digest(digest).await), (Some(digest), Some(digest)));
+}
+
+#[tokio::test]
+async fn a_kind_is_kept_until_it_changes() {
+    let world = World::new(CacheSize::default());
+    let mirror = || Batch::of(Origin::default(), Write::Mirror { repository: world.repository.clone() });
+    let kind = async || world.cached.repository_kind(&world.repository).await.unwrap();
+    assert_eq!(kind().await, None);
+    world.behind.commit(world.push("one").1).await.unwrap();
+    assert_eq!(kind().await, Some(RepositoryKind::Hosted), "an absence is not kept");
+    world.behind.commit(mirror()).await.unwrap();
+    assert_eq!(kind().await, Some(RepositoryKind::Hosted));
+    world.cached.commit(mirror()).await.unwrap();
+    assert_eq!(kind().await, Some(RepositoryKind::Mirrored));
 }

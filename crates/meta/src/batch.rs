@@ -6,7 +6,7 @@ use blob::BlobId;
 use bytes::Bytes;
 use oci::{Annotations, Digest, MediaType, ProjectName, RepoName, Tag};
 
-use crate::{EntryKind, EntryName, NewEntry, StoredBlob, Timestamp};
+use crate::{EntryKind, EntryName, NewEntry, RepositoryKind, StoredBlob, Timestamp};
 
 /// Who asks for a change, and from where: copied into every event it causes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -53,6 +53,13 @@ pub enum Condition {
         repository: RepoName,
         /// The manifest.
         digest: Digest,
+    },
+    /// The repository is of this kind, or does not exist. A push and a fetch from an upstream exclude each other by it.
+    RepositoryIs {
+        /// The repository.
+        repository: RepoName,
+        /// What it must be.
+        kind: RepositoryKind,
     },
     /// The entry has this revision, or does not exist.
     EntryIs {
@@ -173,6 +180,28 @@ pub enum Write {
         repository: RepoName,
         /// The tag.
         tag: Tag,
+    },
+    /// Marks a repository as mirrored: its manifests may lack their blobs, which an upstream has. A hosted one becomes
+    /// mirrored, too: see [`Condition::RepositoryIs`].
+    Mirror {
+        /// The repository.
+        repository: RepoName,
+    },
+    /// The tag was found to be what its upstream has, right now. It is forgotten when the tag moves or goes.
+    /// [`Effect::Absent`] where there is no such tag.
+    Checked {
+        /// The repository.
+        repository: RepoName,
+        /// The tag.
+        tag: Tag,
+    },
+    /// Takes a blob out of a mirrored repository, though a manifest may need it: it can be fetched again. No event
+    /// tells of it. [`Effect::Absent`] where it is not there, or the repository is hosted.
+    Evict {
+        /// The repository.
+        repository: RepoName,
+        /// The blob.
+        digest: Digest,
     },
     /// Remembers the days on which manifests were last pulled.
     Used {

@@ -19,10 +19,10 @@ use quick_cache::sync::{Cache, GuardResult};
 
 use crate::store::Answer;
 use crate::{
-    Batch, BlobRecord, BlobRow, Collect, Commit, Committed, Effect, Entry, EntryKind, EntryName, Event,
-    Garbage, Inspect, ManifestRecord, ManifestRow, MetaError, MetaStore, MissingBlob, ReadBlobs, ReadEntries,
-    ReadEvents, ReadLists, ReadManifests, ReferrerPage, ReferrerQuery, RepositoryRow, Settings, StoredBlob,
-    Timestamp, Totals, Visible, Write,
+    Batch, BlobRecord, BlobRow, CachedBlob, Collect, Commit, Committed, Effect, Entry, EntryKind, EntryName,
+    Event, Garbage, Inspect, ManifestRecord, ManifestRow, MetaError, MetaStore, MissingBlob, ReadBlobs,
+    ReadEntries, ReadEvents, ReadLists, ReadManifests, ReadMirrors, ReferrerPage, ReferrerQuery,
+    RepositoryKind, RepositoryRow, Settings, StoredBlob, Timestamp, Totals, Visible, Write,
 };
 
 /// How much to keep in memory.
@@ -30,7 +30,7 @@ use crate::{
 pub struct CacheSize {
     /// The most bytes of manifests and tags, what the cache itself needs included. A quarter is for tags.
     pub manifest_bytes: u64,
-    /// The most blob records; each takes about 300 bytes.
+    /// The most blob records, and as many kinds of repositories; each takes about 300 bytes.
     pub blobs: usize,
 }
 
@@ -70,6 +70,7 @@ struct Kept {
     tags: Cache<TagKey, Digest, ByBytes>,
     manifests: Cache<DigestKey, ManifestRecord, ByBytes>,
     blobs: Cache<DigestKey, BlobRecord>,
+    kinds: Cache<RepoName, RepositoryKind>,
     /// How many commits have dropped something.
     drops: AtomicU64,
 }
@@ -129,12 +130,17 @@ impl Kept {
             tags: Cache::with_weighter(expected(tag_bytes, 300), tag_bytes, ByBytes),
             manifests: Cache::with_weighter(expected(manifest_bytes, 2_000), manifest_bytes, ByBytes),
             blobs: Cache::new(size.blobs),
+            kinds: Cache::new(size.blobs),
             drops: AtomicU64::new(0),
         }
     }
 
     /// Drops what the writes may have changed.
     fn invalidate(&self, writes: &[Write], effects: &[Effect]) {
+        // Tags are checked all the time, and when is not kept here.
+        if writes.iter().all(|write| matches!(write, Write::Checked { .. })) {
+            return;
+        }
         self.drops.fetch_add(1, Ordering::SeqCst);
         for (write, effect) in writes.iter().zip(effects) {
             match (write, effect) {
@@ -142,7 +148,8 @@ impl Kept {
                     Write::Blob { repository, blob: crate::NewBlob { digest, .. } }
                     | Write::Link { repository, digest }
                     | Write::Renew { repository, digest }
-                    | Write::Unlink { repository, digest },
+                    | Write::Unlink { repository, digest }
+                    | Write::Evict { repository, digest },
                     _,
                 ) => self.drop_blob(repository, digest),
                 (Write::Manifest { repository, manifest }, _) => {
@@ -164,11 +171,15 @@ impl Kept {
                 (Write::ExpireLinks { .. }, Effect::Expired { links }) => {
                     links.iter().for_each(|(repository, digest, _)| self.drop_blob(repository, digest));
                 }
+                (Write::Mirror { repository }, _) => {
+                    self.kinds.remove(repository);
+                }
                 // Any number of repositories may hold the blob, and it is a rare thing.
                 (Write::Damaged { .. } | Write::Sound { .. }, _) => self.blobs.clear(),
                 // A condemned blob has no links, so nothing of it is kept here; nor is the rest.
                 (
                     Write::ExpireLinks { .. }
+                    | Write::Checked { .. }
                     | Write::Condemn { .. }
                     | Write::Forget { .. }
                     | Write::FoldUsage { .. }
@@ -199,6 +210,7 @@ impl Kept {
         self.tags.clear();
         self.manifests.clear();
         self.blobs.clear();
+        self.kinds.clear();
     }
 
     fn manifest(&self, repository: &RepoName, reference: &Reference) -> Option<ManifestRecord> {
@@ -400,6 +412,46 @@ impl ReadEntries for CachedMeta {
     }
 }
 
+impl ReadMirrors for CachedMeta {
+    fn repository_kind<'a>(&'a self, repository: &'a RepoName) -> Answer<'a, Option<RepositoryKind>> {
+        if let Some(kind) = self.kept.kinds.get(repository) {
+            return Box::pin(std::future::ready(Ok(Some(kind))));
+        }
+        Box::pin(async move {
+            let guard = match self.kept.kinds.get_value_or_guard_async(repository).await {
+                Ok(kind) => return Ok(Some(kind)),
+                Err(guard) => guard,
+            };
+            let found = self.inner.repository_kind(repository).await?;
+            if let Some(kind) = found {
+                // Refused where a commit took the place away: see the head of this file.
+                let _refused = guard.insert(kind);
+            }
+            Ok(found)
+        })
+    }
+
+    fn checked<'a>(
+        &'a self,
+        repository: &'a RepoName,
+        tag: &'a Tag,
+    ) -> Answer<'a, Option<(Digest, Option<Timestamp>)>> {
+        self.inner.checked(repository, tag)
+    }
+
+    fn cached_blobs(&self, after: Option<BlobId>, limit: usize) -> Answer<'_, Vec<CachedBlob>> {
+        self.inner.cached_blobs(after, limit)
+    }
+
+    fn links_of<'a>(
+        &'a self,
+        digest: &'a Digest,
+        limit: usize,
+    ) -> Answer<'a, Vec<(RepoName, RepositoryKind)>> {
+        self.inner.links_of(digest, limit)
+    }
+}
+
 impl Settings for CachedMeta {
     fn setting<'a>(&'a self, name: &'a str) -> Answer<'a, Option<String>> {
         self.inner.setting(name)
@@ -428,7 +480,10 @@ mod tests {
         kept.invalidate(&[Write::DropManifest { repository: repository.clone(), digest }], &[deleted]);
         kept.keep(&repository, &record, before);
         assert!(by_digest().is_none());
-        kept.keep(&repository, &record, kept.drops.load(Ordering::SeqCst));
+        let before = kept.drops.load(Ordering::SeqCst);
+        let tag = "v1".parse().unwrap();
+        kept.invalidate(&[Write::Checked { repository: repository.clone(), tag }], &[Effect::Done]);
+        kept.keep(&repository, &record, before);
         assert!(by_digest().is_some());
     }
 }

@@ -10,6 +10,7 @@ mod commits;
 mod entries;
 mod lists;
 mod manifests;
+mod mirrors;
 mod projects;
 
 use std::sync::Arc;
@@ -31,6 +32,7 @@ pub use commits::*;
 pub use entries::*;
 pub use lists::*;
 pub use manifests::*;
+pub use mirrors::*;
 pub use projects::*;
 
 /// One test for each case of the contract.
@@ -94,6 +96,15 @@ macro_rules! contract_tests {
             a_push_and_a_collection_exclude_each_other
             a_dry_run_tells_what_goes
             collection_keeps_to_its_limits
+            a_repository_is_marked_as_mirrored
+            a_kind_can_be_a_condition
+            a_mirrored_manifest_may_lack_its_blobs
+            a_tag_is_checked
+            an_evicted_blob_is_fetched_anew
+            a_hosted_repository_keeps_its_blobs
+            eviction_may_take_what_only_mirrors_hold
+            usage_follows_evictions
+            a_mirrored_repository_is_collected
         }
     };
     (@cases $store:expr, $($case:ident)*) => {

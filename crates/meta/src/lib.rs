@@ -20,10 +20,10 @@ pub use clock::{Clock, SystemClock, Timestamp};
 pub use entry::{Entry, EntryKind, EntryName, EntryNameError, NewEntry};
 pub use event::{Event, EventKind};
 pub use record::{
-    BlobRecord, BlobRow, Garbage, ManifestRecord, ManifestRow, MissingBlob, ReferrerPage, ReferrerQuery,
-    RepositoryRow, StoredBlob, Totals, Visible,
+    BlobRecord, BlobRow, CachedBlob, Garbage, ManifestRecord, ManifestRow, MissingBlob, ReferrerPage,
+    ReferrerQuery, RepositoryKind, RepositoryRow, StoredBlob, Totals, Visible,
 };
 pub use store::{
     Answer, Collect, Commit, Inspect, MetaError, MetaStore, ReadBlobs, ReadEntries, ReadEvents, ReadLists,
-    ReadManifests, Settings,
+    ReadManifests, ReadMirrors, Settings,
 };

@@ -30,6 +30,36 @@ pub struct BlobRecord {
     pub unreferenced_since: Option<Timestamp>,
 }
 
+/// Where what a repository holds comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RepositoryKind {
+    /// From those who push into it: its manifests have their blobs.
+    Hosted,
+    /// From an upstream, as it is asked for: its manifests may lack their blobs.
+    Mirrored,
+}
+
+impl RepositoryKind {
+    /// All kinds with the names under which they are stored. Names are never reused.
+    pub const NAMES: [(Self, &'static str); 2] = [(Self::Hosted, "hosted"), (Self::Mirrored, "mirrored")];
+
+    /// The kind with this stored name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(_, n)| *n == name).map(|(kind, _)| *kind)
+    }
+}
+
+/// A blob that mirrored repositories hold, and no other: all of it can be fetched again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CachedBlob {
+    /// The object.
+    pub id: BlobId,
+    /// Its digest.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
 /// Which repositories a reader may know of. It becomes part of the query: nothing is filtered afterwards.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Visible {

@@ -5,9 +5,9 @@ use futures_util::future::BoxFuture;
 use oci::{Digest, Reference, RepoName, Tag};
 
 use crate::{
-    Batch, BlobRecord, BlobRow, Committed, Condition, Entry, EntryKind, EntryName, Event, Garbage,
-    ManifestRecord, ManifestRow, MissingBlob, ReferrerPage, ReferrerQuery, RepositoryRow, StoredBlob,
-    Timestamp, Totals, Visible,
+    Batch, BlobRecord, BlobRow, CachedBlob, Committed, Condition, Entry, EntryKind, EntryName, Event,
+    Garbage, ManifestRecord, ManifestRow, MissingBlob, ReferrerPage, ReferrerQuery, RepositoryKind,
+    RepositoryRow, StoredBlob, Timestamp, Totals, Visible,
 };
 
 /// Why the store did not do what was asked.
@@ -146,7 +146,8 @@ pub trait Inspect: Send + Sync {
     /// Up to `limit` manifests after the cursor `after` (0 at first), fewer where they are large.
     fn manifest_rows(&self, after: i64, limit: usize) -> Answer<'_, Vec<ManifestRow>>;
 
-    /// Up to `limit` blobs that manifests need and their repositories do not hold, after the first `skip`.
+    /// Up to `limit` blobs that manifests need and their repositories do not hold, after the first `skip`. Mirrored
+    /// repositories are left out: what they lack comes when it is asked for.
     fn missing_blobs(&self, skip: usize, limit: usize) -> Answer<'_, Vec<MissingBlob>>;
 
     /// The repositories that hold a blob, at most `limit`.
@@ -185,6 +186,31 @@ pub trait ReadEntries: Send + Sync {
     ) -> Answer<'a, Vec<Entry>>;
 }
 
+/// What a pull-through cache reads.
+pub trait ReadMirrors: Send + Sync {
+    /// Where what a repository holds comes from; `None` where it does not exist.
+    fn repository_kind<'a>(&'a self, repository: &'a RepoName) -> Answer<'a, Option<RepositoryKind>>;
+
+    /// What a tag points to, and when that was last found to be what its upstream has, if it ever was; `None`
+    /// where there is no such tag.
+    fn checked<'a>(
+        &'a self,
+        repository: &'a RepoName,
+        tag: &'a Tag,
+    ) -> Answer<'a, Option<(Digest, Option<Timestamp>)>>;
+
+    /// Up to `limit` blobs with ids after `after`, in their order, that mirrored repositories hold and no other:
+    /// what eviction may take.
+    fn cached_blobs(&self, after: Option<BlobId>, limit: usize) -> Answer<'_, Vec<CachedBlob>>;
+
+    /// The repositories that hold a blob, with their kinds, at most `limit`.
+    fn links_of<'a>(
+        &'a self,
+        digest: &'a Digest,
+        limit: usize,
+    ) -> Answer<'a, Vec<(RepoName, RepositoryKind)>>;
+}
+
 /// Small values that jobs remember.
 pub trait Settings: Send + Sync {
     /// The value under a name.
@@ -193,7 +219,16 @@ pub trait Settings: Send + Sync {
 
 /// A whole metadata store.
 pub trait MetaStore:
-    Commit + ReadManifests + ReadBlobs + ReadLists + Collect + Inspect + ReadEvents + ReadEntries + Settings
+    Commit
+    + ReadManifests
+    + ReadBlobs
+    + ReadLists
+    + Collect
+    + Inspect
+    + ReadEvents
+    + ReadEntries
+    + ReadMirrors
+    + Settings
 {
 }
 
@@ -206,6 +241,7 @@ impl<T> MetaStore for T where
         + Inspect
         + ReadEvents
         + ReadEntries
+        + ReadMirrors
         + Settings
 {
 }

@@ -28,7 +28,7 @@ pub(crate) const MANIFEST_ROWS: &str = "SELECT m.id, r.name, m.digest, m.media_t
 pub(crate) const MISSING: &str = "SELECT r.name, m.digest, x.digest FROM manifest_ref x
     JOIN manifest m ON m.id = x.manifest_id
     JOIN repository r ON r.id = x.repository_id
-    WHERE x.kind = 0 AND NOT EXISTS (SELECT 1 FROM blob b
+    WHERE x.kind = 0 AND r.kind <> 'mirrored' AND NOT EXISTS (SELECT 1 FROM blob b
         JOIN link l ON l.blob_id = b.id AND l.repository_id = x.repository_id
         WHERE b.digest = x.digest AND b.state < 2)
     ORDER BY x.manifest_id, x.digest LIMIT ?1 OFFSET ?2";

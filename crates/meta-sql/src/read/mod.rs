@@ -7,6 +7,7 @@ pub(crate) mod events;
 pub(crate) mod inspect;
 pub(crate) mod lists;
 pub(crate) mod manifests;
+pub(crate) mod mirrors;
 
 use meta::Visible;
 

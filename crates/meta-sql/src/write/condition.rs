@@ -5,6 +5,7 @@ use oci::{Digest, ProjectName, RepoName};
 
 use super::project::below;
 use crate::error::Result;
+use crate::read::mirrors::repository_kind;
 use crate::sql::Db;
 
 pub(super) const TAG_DIGEST: &str = "SELECT m.digest FROM repository r
@@ -44,6 +45,9 @@ pub(super) fn check(db: Db<'_>, condition: &Condition) -> Result<()> {
             !exists(db, BLOB_REFERENCE, repository, digest)?
         }
         Condition::ManifestExists { repository, digest } => exists(db, MANIFEST, repository, digest)?,
+        Condition::RepositoryIs { repository, kind } => {
+            repository_kind(db, repository)?.is_none_or(|found| found == *kind)
+        }
         Condition::EntryIs { kind, name, revision } => {
             db.first(REVISION, &[(*kind).into(), name.into()], |row| row.int(0))? == *revision
         }

@@ -26,6 +26,7 @@ pub(crate) const HOT: &[&str] = &[
     blob::LINK,
     blob::RENEW,
     blob::RELEASE,
+    blob::MIRRORED,
     blob::DAMAGED,
     blob::A_HOLDER,
     collect::EXPIRED,
@@ -55,6 +56,7 @@ pub(crate) const HOT: &[&str] = &[
     project::HAND_OVER,
     tag::FIND,
     tag::SET,
+    tag::CHECK,
 ];
 
 /// Does what the batch says, or fails with the change half made.
@@ -85,6 +87,9 @@ impl Change<'_> {
             Write::Tag { repository, tag, digest } => self.set_tag(repository, tag, digest),
             Write::DropManifest { repository, digest } => self.drop_manifest(repository, digest),
             Write::DropTag { repository, tag } => self.drop_tag(repository, tag),
+            Write::Mirror { repository } => self.mirror(repository),
+            Write::Checked { repository, tag } => self.check_tag(repository, tag),
+            Write::Evict { repository, digest } => self.evict(repository, digest),
             Write::Used { uses } => self.remember_use(uses),
             Write::ExpireLinks { before, limit } => self.expire_links(*before, *limit),
             Write::Condemn { before, limit } => self.condemn(*before, *limit),

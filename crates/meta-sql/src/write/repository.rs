@@ -1,6 +1,6 @@
 //! Repositories come into being with their first content, and stay.
 
-use meta::EventKind;
+use meta::{Effect, EventKind};
 use oci::RepoName;
 
 use super::Change;
@@ -12,6 +12,8 @@ const FIND: &str = "SELECT id FROM repository WHERE name = ?1";
 const CREATE: &str =
     "INSERT INTO repository (project_id, name, kind, created_at) VALUES (?1, ?2, 'hosted', ?3)
     RETURNING id";
+
+const MIRROR: &str = "UPDATE repository SET kind = 'mirrored' WHERE id = ?1 AND kind <> 'mirrored'";
 
 impl Change<'_> {
     /// The repository's key, if it exists.
@@ -32,5 +34,11 @@ impl Change<'_> {
         self.usage.of(id).repositories += 1;
         self.append(EventKind::RepositoryCreated, About::repository(name))?;
         Ok(id)
+    }
+
+    pub(super) fn mirror(&mut self, name: &RepoName) -> Result<Effect> {
+        let id = self.repository(name)?;
+        self.db.run(MIRROR, &[id.into()])?;
+        Ok(Effect::Done)
     }
 }

@@ -3,8 +3,8 @@
 use meta::{Effect, EventKind, Timestamp};
 use oci::{Digest, RepoName, Tag};
 
-use super::Change;
 use super::event::About;
+use super::{Change, done_if};
 use crate::error::Result;
 
 const MANIFEST: &str = "SELECT id FROM manifest WHERE repository_id = ?1 AND digest = ?2";
@@ -16,7 +16,10 @@ pub(super) const FIND: &str =
 pub(super) const SET: &str =
     "INSERT INTO tag (repository_id, name, manifest_id, updated_at, actor) VALUES (?1, ?2, ?3, ?4, ?5)
     ON CONFLICT (repository_id, name) DO UPDATE SET manifest_id = excluded.manifest_id,
-        updated_at = excluded.updated_at, actor = excluded.actor";
+        updated_at = excluded.updated_at, actor = excluded.actor, checked_at = NULL";
+
+pub(super) const CHECK: &str = "UPDATE tag SET checked_at = ?3
+    WHERE repository_id = (SELECT id FROM repository WHERE name = ?1) AND name = ?2";
 
 const DROP: &str = "DELETE FROM tag WHERE repository_id = ?1 AND name = ?2";
 
@@ -54,6 +57,10 @@ impl Change<'_> {
         self.db.run(SET, &values)?;
         self.append(EventKind::TagSet, About { before: before.as_ref(), ..About::tag(name, tag, digest) })?;
         Ok(Effect::Tag { before })
+    }
+
+    pub(super) fn check_tag(&self, name: &RepoName, tag: &Tag) -> Result<Effect> {
+        self.db.run(CHECK, &[name.into(), tag.into(), self.now.into()]).map(done_if)
     }
 
     pub(super) fn drop_tag(&mut self, name: &RepoName, tag: &Tag) -> Result<Effect> {
