@@ -66,6 +66,7 @@ fn nothing_is_scanned_or_sorted() {
         entries::OWNED,
         mirrors::KIND,
         mirrors::CHECKED,
+        mirrors::IS_NEEDED,
         mirrors::LIVE,
         mirrors::LINKS_OF,
         events::EVENTS,

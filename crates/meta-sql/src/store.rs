@@ -274,6 +274,10 @@ impl ReadMirrors for SqliteMeta {
         self.walk("walking over cached blobs", move |db| mirrors::cached_blobs(db, after, limit))
     }
 
+    fn is_needed<'a>(&'a self, repository: &'a RepoName, digest: &'a Digest) -> Answer<'a, bool> {
+        self.look_up("looking up who needs a blob", move |db| mirrors::is_needed(db, repository, digest))
+    }
+
     fn links_of<'a>(
         &'a self,
         digest: &'a Digest,

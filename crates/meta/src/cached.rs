@@ -443,6 +443,10 @@ impl ReadMirrors for CachedMeta {
         self.inner.cached_blobs(after, limit)
     }
 
+    fn is_needed<'a>(&'a self, repository: &'a RepoName, digest: &'a Digest) -> Answer<'a, bool> {
+        self.inner.is_needed(repository, digest)
+    }
+
     fn links_of<'a>(
         &'a self,
         digest: &'a Digest,

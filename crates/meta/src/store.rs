@@ -203,6 +203,9 @@ pub trait ReadMirrors: Send + Sync {
     /// what eviction may take.
     fn cached_blobs(&self, after: Option<BlobId>, limit: usize) -> Answer<'_, Vec<CachedBlob>>;
 
+    /// Whether a manifest of the repository needs the blob, be it there or not.
+    fn is_needed<'a>(&'a self, repository: &'a RepoName, digest: &'a Digest) -> Answer<'a, bool>;
+
     /// The repositories that hold a blob, with their kinds, at most `limit`.
     fn links_of<'a>(
         &'a self,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use client::{ClientError, ErrorKind};
+use client::{ClientError, FailureKind};
 use oci::{Digest, Reference, RepoName};
 use registry::RegistryError;
 
@@ -38,12 +38,12 @@ impl From<ClientError> for FetchError {
     fn from(error: ClientError) -> Self {
         let reason = error.to_string();
         match error.kind() {
-            ErrorKind::NotFound => Self::NotFound,
-            ErrorKind::Limited { retry_after } => {
+            FailureKind::NotFound => Self::NotFound,
+            FailureKind::Limited { retry_after } => {
                 Self::Unavailable { reason, retry_after: retry_after.unwrap_or(RETRY_AFTER) }
             }
-            ErrorKind::Failing => Self::Unavailable { reason, retry_after: RETRY_AFTER },
-            ErrorKind::Denied | ErrorKind::Invalid => Self::Refused { reason },
+            FailureKind::Failing => Self::Unavailable { reason, retry_after: RETRY_AFTER },
+            FailureKind::Denied | FailureKind::Invalid => Self::Refused { reason },
         }
     }
 }

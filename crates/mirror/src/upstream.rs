@@ -5,7 +5,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use client::{Answered, ClientError, ErrorKind, Host, Remote, Repository, Watch};
+use client::{Answered, ClientError, FailureKind, Host, Remote, Repository, Watch};
 use oci::RepoName;
 use tokio::sync::Semaphore;
 
@@ -192,9 +192,9 @@ impl Link {
     /// Notes how a request went.
     pub(crate) fn note(&self, error: Option<&ClientError>) {
         let said = match error.map(ClientError::kind) {
-            None | Some(ErrorKind::NotFound | ErrorKind::Denied | ErrorKind::Invalid) => Said::Something,
-            Some(ErrorKind::Limited { retry_after }) => Said::Later(retry_after),
-            Some(ErrorKind::Failing) => Said::Nothing,
+            None | Some(FailureKind::NotFound | FailureKind::Denied | FailureKind::Invalid) => Said::Something,
+            Some(FailureKind::Limited { retry_after }) => Said::Later(retry_after),
+            Some(FailureKind::Failing) => Said::Nothing,
         };
         self.health.note(said, Instant::now());
     }

@@ -16,8 +16,10 @@ use crate::bounds;
 use crate::console::OidcConfig;
 use crate::external::{LdapSection, WorkloadSection};
 use crate::fair::FairConfig;
+use crate::log::{LogConfig, LogFormat};
 use crate::memory;
 use crate::span::Span;
+use crate::upstreams::UpstreamSection;
 
 /// All that can be set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +51,9 @@ pub struct Config {
     pub gc: GcConfig,
     /// Uploads.
     pub uploads: UploadsConfig,
+    /// The registries whose content is to be had here, too.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub upstream: Vec<UpstreamSection>,
 }
 
 /// TLS: both files, or none.
@@ -109,27 +114,6 @@ pub enum AuthMode {
     On,
     /// No: everybody who reaches it may pull, push and delete.
     Off,
-}
-
-/// Logging, to standard error.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct LogConfig {
-    /// `error`, `warn`, `info`, `debug` (a line for each request) or `trace`; or a filter such as `info,http_oci=debug`.
-    pub level: String,
-    /// `text` or `json`.
-    pub format: LogFormat,
-}
-
-/// The form of log lines.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// For people.
-    #[default]
-    Text,
-    /// One JSON document a line.
-    Json,
 }
 
 /// HTTP connections.
@@ -232,6 +216,7 @@ impl Default for Config {
             cache: CacheConfig::default(),
             gc: GcConfig::default(),
             uploads: UploadsConfig::default(),
+            upstream: Vec::new(),
         }
     }
 }
@@ -256,12 +241,6 @@ impl Default for AuthConfig {
             ldap: LdapSection::default(),
             workload: Vec::new(),
         }
-    }
-}
-
-impl Default for LogConfig {
-    fn default() -> Self {
-        Self { level: "info".into(), format: LogFormat::Text }
     }
 }
 

@@ -16,8 +16,10 @@ mod router;
 mod serve;
 mod span;
 mod store;
+mod upstreams;
 mod users;
 
 pub use admin::{AdminReply, AdminRequest, admin};
-pub use config::{AuthMode, Config, LogFormat, Overrides};
+pub use config::{AuthMode, Config, Overrides};
+pub use log::LogFormat;
 pub use serve::serve;

@@ -23,6 +23,7 @@ use crate::metrics::Metrics;
 use crate::refusals::Refusals;
 use crate::router::{Accounts, Local, Operation, Public};
 use crate::store::{Store, socket};
+use crate::upstreams;
 use crate::users;
 
 /// Serves until the process is told to stop (SIGTERM or SIGINT), then lets transfers end. A second signal ends it
@@ -102,6 +103,10 @@ async fn listeners(
     let registry = &store.registry;
     let observer = Arc::clone(observers);
     let oci = OciEdge::new(Arc::clone(registry), Arc::clone(&gate), proxies(config)?, observer);
+    let oci = match upstreams::open(&config.upstream, registry)? {
+        Some(mirror) => oci.pulling_by(mirror),
+        None => oci,
+    };
     let oci = match Fair::new(&config.fair.limits()) {
         Some(fair) => oci.fairly(fair, config.fair.projects.keys().cloned()),
         None => oci,

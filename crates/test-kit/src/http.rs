@@ -147,14 +147,19 @@ impl Request<'_> {
 
     /// Sends the request and reads the whole answer.
     pub fn send(self) -> Response {
+        self.try_send().unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The same where an answer may break off; in words why there is no whole one.
+    pub fn try_send(self) -> Result<Response, String> {
         let mut stream = self.client.connect();
         let Request { client, is_head, line, headers, body } = self;
         let sent = write_request(&mut stream, &client.authority, &line, &headers, body);
         // A server may refuse before it has read the body and close: its answer then matters, not our error.
         match (read_response(stream, is_head), sent) {
-            (Ok(response), _) => Response { request: line, ..response },
-            (Err(error), Ok(())) => panic!("{line}: no valid answer: {error}"),
-            (Err(error), Err(sent)) => panic!("{line}: could not send ({sent}) nor read ({error})"),
+            (Ok(response), _) => Ok(Response { request: line, ..response }),
+            (Err(error), Ok(())) => Err(format!("{line}: no valid answer: {error}")),
+            (Err(error), Err(sent)) => Err(format!("{line}: could not send ({sent}) nor read ({error})")),
         }
     }
 }

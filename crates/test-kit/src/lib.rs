@@ -4,6 +4,7 @@
 //! Nothing here knows the inside of Wharf: these tests see the program as its users do. A helper panics with
 //! a message that says what was run and what it answered, because in a test there is nobody to handle an error.
 
+pub mod between;
 pub mod certificate;
 pub mod command;
 pub mod curl;
@@ -19,6 +20,7 @@ pub mod slapd;
 pub mod tools;
 pub mod wharf;
 
+pub use between::{Between, Fault};
 pub use command::Cmd;
 pub use house::House;
 pub use issuer::Issuer;

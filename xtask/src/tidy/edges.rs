@@ -23,6 +23,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("registry", &["transfer", "access", "blob", "meta", "oci"]),
     // The features.
     ("identity", &["access", "ldap", "meta", "oci", "oidc"]),
+    ("mirror", &["registry", "access", "blob", "meta", "client", "transfer", "oci"]),
     // Other ends of a transfer.
     ("client", &["transfer", "oci"]),
     ("layout", &["transfer", "oci"]),
@@ -55,6 +56,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "layout",
             "meta",
             "meta-sql",
+            "mirror",
             "oci",
             "oidc",
             "passkey",

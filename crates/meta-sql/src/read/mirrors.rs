@@ -24,6 +24,10 @@ pub(crate) const LIVE: &str = "SELECT b.object, b.digest, b.size, EXISTS (SELECT
         WHERE l.blob_id = b.id AND r.kind <> 'mirrored')
     FROM blob b WHERE b.object > ?1 AND b.state = 0 ORDER BY b.object LIMIT ?2";
 
+pub(crate) const IS_NEEDED: &str = "SELECT 1 FROM repository r
+    JOIN manifest_ref x ON x.repository_id = r.id AND x.digest = ?2 AND x.kind < 2
+    WHERE r.name = ?1 LIMIT 1";
+
 pub(crate) const LINKS_OF: &str = "SELECT r.name, r.kind FROM blob b
     JOIN link l ON l.blob_id = b.id
     JOIN repository r ON r.id = l.repository_id
@@ -60,6 +64,10 @@ pub(crate) fn cached_blobs(db: Db<'_>, after: Option<BlobId>, limit: usize) -> R
             return Ok(found);
         }
     }
+}
+
+pub(crate) fn is_needed(db: Db<'_>, repository: &RepoName, digest: &Digest) -> Result<bool> {
+    Ok(db.first(IS_NEEDED, &[repository.into(), digest.into()], |_| Ok(()))?.is_some())
 }
 
 pub(crate) fn links_of(db: Db<'_>, digest: &Digest, limit: usize) -> Result<Vec<(RepoName, RepositoryKind)>> {

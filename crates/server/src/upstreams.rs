@@ -1,0 +1,205 @@
+//! The registries whose content is to be had here, too: `[[upstream]]`, of which docs/upstreams.md tells.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use client::{Credential, Keyring, Secret, Timeouts};
+use mirror::{Mirror, RemoteSettings, Upstream};
+use oci::{ProjectName, RepoName};
+use registry::Registry;
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+use transfer::Retry;
+
+use crate::span::Span;
+
+/// The most bytes of a file with a password.
+const PASSWORD_MAX: u64 = 16 << 10;
+
+/// What Docker Hub is called by its clients, and where its images without a name of two parts are.
+const DOCKER_HUB: (&str, &str) = ("docker.io", "library");
+
+/// One registry of an upstream.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RegistrySection {
+    /// Its host, with a port where it needs one.
+    pub registry: String,
+    /// What stands before the names of its repositories there.
+    pub prefix: String,
+    /// Who signs in there; empty for nobody in particular.
+    pub username: String,
+    /// A file with their password or token.
+    pub password_file: PathBuf,
+    /// Certificates to trust besides the system's authorities, PEM.
+    pub ca: PathBuf,
+    /// Speaks HTTP without TLS.
+    pub plain_http: bool,
+    /// An HTTP proxy on the way there; empty for what the environment says.
+    pub proxy: String,
+}
+
+/// An upstream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Table")]
+pub struct UpstreamSection {
+    /// The first part of its repositories' names here.
+    pub key: String,
+    /// Where it is.
+    #[serde(flatten)]
+    pub first: RegistrySection,
+    /// Other registries that have the same, asked in this order where the first cannot be.
+    pub also: Vec<RegistrySection>,
+    /// What clients call it in `ns`.
+    pub namespaces: Vec<String>,
+    /// Whether it is meant by names that nobody here has.
+    pub pathless: bool,
+    /// What stands before its names of a single part.
+    pub library: String,
+    /// How long a tag is believed.
+    pub fresh_for: Span,
+    /// How much longer it is given out while it is looked at again.
+    pub stale_for: Span,
+    /// How long it is believed that something is not there.
+    pub absent_for: Span,
+    /// How long a client waits where there is an old answer.
+    pub patience: Span,
+    /// How long an answer may take to begin, and to go on.
+    pub timeout: Span,
+    /// How many blobs are fetched at once.
+    pub downloads: usize,
+    /// Whether everybody may pull, where the project of its name is made.
+    pub public: bool,
+}
+
+impl TryFrom<Table> for UpstreamSection {
+    type Error = toml::de::Error;
+
+    /// What is not about the upstream as a whole is its first registry's, which refuses keys that it does not know.
+    fn try_from(mut table: Table) -> Result<Self, Self::Error> {
+        fn take<T: serde::de::DeserializeOwned>(
+            table: &mut Table,
+            key: &str,
+            default: T,
+        ) -> Result<T, toml::de::Error> {
+            Ok(table.remove(key).map(Value::try_into).transpose()?.unwrap_or(default))
+        }
+        let seconds = |seconds| Span::from(Duration::from_secs(seconds));
+        let is_hub = table.get("registry").and_then(Value::as_str) == Some(DOCKER_HUB.0);
+        let registry = table.get("registry").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let library = if is_hub { DOCKER_HUB.1 } else { "" };
+        Ok(Self {
+            key: take(&mut table, "key", String::new())?,
+            also: take(&mut table, "also", Vec::new())?,
+            namespaces: take(&mut table, "namespaces", vec![registry])?,
+            pathless: take(&mut table, "pathless", false)?,
+            library: take(&mut table, "library", library.to_owned())?,
+            fresh_for: take(&mut table, "fresh_for", seconds(300))?,
+            stale_for: take(&mut table, "stale_for", seconds(3_600))?,
+            absent_for: take(&mut table, "absent_for", seconds(60))?,
+            patience: take(&mut table, "patience", seconds(5))?,
+            timeout: take(&mut table, "timeout", seconds(20))?,
+            downloads: take(&mut table, "downloads", 16)?,
+            public: take(&mut table, "public", false)?,
+            first: table.try_into()?,
+        })
+    }
+}
+
+impl UpstreamSection {
+    fn open(&self) -> Result<Upstream> {
+        let is_key = self.key.parse::<ProjectName>().is_ok() && !self.key.contains('/');
+        if !is_key {
+            bail!("`{}` cannot be the key of an [[upstream]]: give it a short name such as `dockerhub`", self.key);
+        }
+        let wrong = || format!("the [[upstream]] `{}`", self.key);
+        let remotes = std::iter::once(&self.first).chain(&self.also);
+        let remotes: Vec<_> =
+            remotes.map(|section| self.remote(section)).collect::<Result<_>>().with_context(wrong)?;
+        let settings = mirror::Settings {
+            key: self.key.clone(),
+            namespaces: self.namespaces.clone(),
+            pathless: self.pathless,
+            fresh_for: self.fresh_for.into(),
+            stale_for: self.stale_for.into(),
+            absent_for: self.absent_for.into(),
+            patience: self.patience.into(),
+            downloads: self.downloads,
+        };
+        Upstream::open(settings, remotes).with_context(wrong)
+    }
+
+    fn remote(&self, section: &RegistrySection) -> Result<RemoteSettings> {
+        let host = section.registry.parse().map_err(|error| anyhow!("`registry`: {error}"))?;
+        let prefix = Some(&section.prefix).filter(|prefix| !prefix.is_empty());
+        let prefix = prefix.map(|prefix| prefix.parse::<RepoName>()).transpose().context("`prefix`")?;
+        let proxy = Some(&section.proxy).filter(|proxy| !proxy.is_empty());
+        let timeout: Duration = self.timeout.into();
+        let client = client::Settings {
+            plain_http: section.plain_http,
+            ca: Some(section.ca.clone()).filter(|ca| !ca.as_os_str().is_empty()),
+            keyring: section.keyring(&host)?,
+            // What fails more often than this is left to the circuit, and to clients who have another way.
+            retry: Retry { failures: 1, first: Duration::from_millis(200), longest: Duration::from_secs(1) },
+            timeouts: Timeouts { connect: timeout.min(Duration::from_secs(10)), answer: timeout, stall: timeout },
+            proxy: proxy.map(|proxy| proxy.parse()).transpose().context("`proxy`")?,
+            ..client::Settings::default()
+        };
+        let library = Some(self.library.clone()).filter(|library| !library.is_empty());
+        Ok(RemoteSettings { host, prefix, library, client })
+    }
+}
+
+impl RegistrySection {
+    fn keyring(&self, host: &client::Host) -> Result<Keyring> {
+        match (self.username.is_empty(), self.password_file.as_os_str().is_empty()) {
+            (true, true) => Ok(Keyring::empty()),
+            (false, false) => {
+                let password = read_password(&self.password_file)?;
+                Ok(Keyring::of_one(host.clone(), Credential::Password { username: self.username.clone(), password }))
+            }
+            _ => bail!("`username` and `password_file` belong together: give both, or none"),
+        }
+    }
+}
+
+fn read_password(file: &Path) -> Result<Secret> {
+    let wrong = || format!("cannot read {}, the `password_file`", file.display());
+    if std::fs::metadata(file).with_context(wrong)?.len() > PASSWORD_MAX {
+        bail!("{}: it is larger than {PASSWORD_MAX} bytes", wrong());
+    }
+    let text = std::fs::read_to_string(file).with_context(wrong)?;
+    Ok(Secret::new(text.trim_end_matches(['\r', '\n']).to_owned()))
+}
+
+/// The registry with its upstreams, where there are any.
+pub(crate) fn open(sections: &[UpstreamSection], registry: &Arc<Registry>) -> Result<Option<Arc<Mirror>>> {
+    if sections.is_empty() {
+        return Ok(None);
+    }
+    check(sections)?;
+    let upstreams = sections.iter().map(UpstreamSection::open).collect::<Result<Vec<_>>>()?;
+    Ok(Some(Arc::new(Mirror::new(Arc::clone(registry), upstreams, Vec::new()))))
+}
+
+/// Refuses what two upstreams cannot both have.
+fn check(sections: &[UpstreamSection]) -> Result<()> {
+    let mut seen = HashSet::new();
+    for section in sections {
+        if !seen.insert(("key", &section.key)) {
+            bail!("two [[upstream]] have the key `{}`: each needs its own", section.key);
+        }
+        for namespace in &section.namespaces {
+            if !seen.insert(("namespace", namespace)) {
+                bail!("two [[upstream]] have `{namespace}` in their `namespaces`: give it to one of them");
+            }
+        }
+    }
+    if sections.iter().filter(|section| section.pathless).count() > 1 {
+        bail!("two [[upstream]] are `pathless`: names without a path can mean only one");
+    }
+    Ok(())
+}

@@ -1,0 +1,113 @@
+//! Upstreams that fail: what was seen before pulls, nothing wrong is kept, and who cannot be served is told why.
+
+use std::time::{Duration, Instant};
+
+use test_kit::http::{Client, Response};
+use test_kit::{Fault, house};
+
+use crate::{Pushed, Scene};
+
+/// So that each pull asks, and gives up soon.
+const IMPATIENT: &str =
+    "fresh_for = \"0s\"\nstale_for = \"0s\"\nabsent_for = \"0s\"\npatience = \"200ms\"\ntimeout = \"500ms\"";
+
+const SIZE: usize = 1_000_000;
+
+fn blob(client: &Client, pushed: &Pushed) -> Option<Response> {
+    let path = format!("/v2/hub/app/blobs/{}", pushed.layer_digest);
+    // A connection that is cut is no answer.
+    client.request("GET", &path).try_send().ok()
+}
+
+/// Pulls until it works: an upstream that has failed is left alone for a moment.
+fn until_well(what: &str, mut pull: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !pull() {
+        assert!(start.elapsed() < Duration::from_secs(60), "{what}: it did not get well");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Whatever fails: what was pulled before is pulled, by tag and by digest; and what was not is right later.
+#[track_caller]
+fn check(target: &str, fault: &Fault) {
+    let scene = Scene::new(IMPATIENT);
+    let seen = scene.push_of_size("library/app", "seen", SIZE);
+    let mirror = scene.mirror();
+    house::pull(&mirror, "hub/app", "seen").expect(200);
+    assert!(mirror.get(&format!("/v2/hub/app/blobs/{}", seen.layer_digest)).expect(200).body == seen.layer);
+    let unseen = scene.push_of_size("library/app", "unseen", SIZE + 1);
+    scene.between.fail_where(target, fault.clone());
+    for _ in 0..20 {
+        assert_eq!(house::pull(&mirror, "hub/app", "seen").expect(200).body, seen.manifest);
+        assert_eq!(house::pull(&mirror, "hub/app", &seen.digest).expect(200).body, seen.manifest);
+        assert!(blob(&mirror, &seen).expect("an answer").expect(200).body == seen.layer);
+    }
+    let manifest = house::pull(&mirror, "hub/app", "unseen");
+    if manifest.status != 200 {
+        assert!([502, 503].contains(&manifest.status), "{fault:?}: {manifest}");
+        manifest.expect_error_form(manifest_status(&scene));
+    }
+    if let Some(answer) = blob(&mirror, &unseen) {
+        assert!(answer.status != 200 || answer.body == unseen.layer, "{fault:?}: something wrong was passed on");
+        assert!([200, 502, 503].contains(&answer.status), "{fault:?}: {answer}");
+    }
+    scene.between.fail(Fault::None);
+    until_well(&format!("{fault:?}"), || house::pull(&mirror, "hub/app", "unseen").status == 200);
+    until_well(&format!("{fault:?}"), || {
+        blob(&mirror, &unseen).is_some_and(|answer| answer.status == 200 && answer.body == unseen.layer)
+    });
+}
+
+fn manifest_status(scene: &Scene) -> u16 {
+    house::pull(&scene.mirror(), "hub/app", "unseen").status
+}
+
+#[test]
+fn nobody_notices_what_was_seen_before() {
+    let later = "Retry-After: 1\r\n".to_owned();
+    for fault in [
+        Fault::Down,
+        Fault::Hang,
+        Fault::Status(429, later),
+        Fault::Status(503, String::new()),
+        Fault::Status(500, String::new()),
+        Fault::Status(401, String::new()),
+        Fault::Status(403, String::new()),
+        Fault::Status(408, String::new()),
+    ] {
+        check("", &fault);
+    }
+}
+
+#[test]
+fn blobs_that_break_are_gone_on_with_and_wrong_ones_are_never_kept() {
+    for fault in [
+        Fault::CutAfter(0),
+        Fault::CutAfter(300_000),
+        Fault::CutAfter(SIZE as u64),
+        Fault::Truncate(300_000),
+        Fault::Announce(10),
+        Fault::Corrupt,
+        Fault::NoLength,
+    ] {
+        check("/blobs/", &fault);
+    }
+}
+
+#[test]
+fn manifests_that_are_wrong_are_never_kept() {
+    for fault in [Fault::CutAfter(10), Fault::Truncate(10), Fault::Announce(10)] {
+        check("/manifests/unseen", &fault);
+    }
+}
+
+#[test]
+fn a_connection_that_breaks_again_and_again_is_gone_on_with() {
+    let scene = Scene::new("");
+    let pushed = scene.push_of_size("library/app", "v1", 6 << 20);
+    scene.between.fail_where("/blobs/", Fault::CutAfter(2 << 20));
+    assert!(blob(&scene.mirror(), &pushed).expect("an answer").expect(200).body == pushed.layer);
+    assert_eq!(scene.between.body_bytes(), pushed.layer.len() as u64, "each byte came once");
+    assert_eq!(scene.asked().len(), 3);
+}
