@@ -13,6 +13,7 @@
 mod flush;
 mod folders;
 mod gather;
+mod growth;
 mod name;
 mod objects;
 mod sessions;

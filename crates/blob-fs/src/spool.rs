@@ -1,10 +1,10 @@
 //! The file of an upload while somebody writes to it. All of this runs in the blocking pool.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, IoSlice, Seek, SeekFrom, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::PathBuf;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -14,6 +14,7 @@ use oci::{Algorithm, Digest, Hasher};
 
 use crate::failed;
 use crate::folders::Folders;
+use crate::growth::Growth;
 use crate::sessions::{Lease, Progress, Turn};
 
 /// How much is read at once where a file has to be read again.
@@ -25,15 +26,15 @@ const WRITEBACK: u64 = 4 << 20;
 /// An upload's bytes on their way to the disk. Dropping it leaves the upload to be resumed.
 pub(crate) struct Spool {
     folders: Arc<Folders>,
-    path: PathBuf,
-    /// Opened by the first write: an upload that is only asked about needs no file.
-    file: Option<File>,
+    growth: Arc<Growth>,
     /// Whether the upload has a file. A new one gets it with its first write, so that one which comes whole in a
     /// single request costs one trip to the blocking pool.
     exists: bool,
     written: u64,
     /// The hash of what is written.
     hasher: Hasher,
+    /// What a verification has found, and after how many bytes.
+    verified: Option<(u64, Digest)>,
     /// Whether `written` and `hasher` are what is in the file.
     intact: bool,
     ended: bool,
@@ -55,14 +56,14 @@ impl Spool {
     /// For an upload of which all is known.
     pub fn resume(folders: Arc<Folders>, lease: Lease, progress: Progress) -> Self {
         let Progress { written, hasher } = progress;
-        let path = folders.upload(lease.name());
+        let growth = Arc::new(Growth::new(folders.upload(lease.name()), written));
         Self {
             folders,
-            path,
-            file: None,
+            growth,
             exists: true,
             written,
             hasher,
+            verified: None,
             intact: true,
             ended: false,
             started: written,
@@ -82,16 +83,22 @@ impl Spool {
             spool.discard()?;
             return Err(BlobError::NoUpload);
         }
-        let file = spool.open()?;
+        let file = spool.file()?;
         let (hasher, written) = hash(&file, spool.lease.name().algorithm)
-            .map_err(|error| failed("reading the upload", &spool.path, error))?;
-        (spool.file, spool.hasher, spool.written, spool.intact) = (Some(file), hasher, written, true);
+            .map_err(|error| failed("reading the upload", spool.path(), error))?;
+        (spool.hasher, spool.written, spool.intact) = (hasher, written, true);
+        spool.growth.reached(written);
         Ok(spool)
     }
 
     /// Which lease of the upload it holds.
     pub fn turn(&self) -> Turn {
         self.lease.turn()
+    }
+
+    /// What of it can be read while it grows. The file is closed when the last who has this lets go of it.
+    pub fn growth(&self) -> &Arc<Growth> {
+        &self.growth
     }
 
     /// How many bytes are written.
@@ -104,6 +111,11 @@ impl Spool {
         self.exists
     }
 
+    /// Whether the upload has ended: nothing can be written to it any more.
+    pub fn ended(&self) -> bool {
+        self.ended
+    }
+
     /// Writes and hashes bytes: all of them or, if it fails, none.
     pub fn append(&mut self, pieces: &[Bytes]) -> Result<(), BlobError> {
         self.write(pieces)?;
@@ -114,13 +126,10 @@ impl Spool {
 
     /// Writes bytes: all of them or, if it fails, none. They count when [`Spool::advance`] says so.
     pub fn write(&mut self, pieces: &[Bytes]) -> Result<(), BlobError> {
-        let file = match self.file.take() {
-            Some(file) => file,
-            None => self.open()?,
-        };
+        let file = self.file()?;
         if !self.intact {
             // A write before this one has failed and left something behind.
-            file.set_len(self.written).map_err(|error| failed("cutting the upload", &self.path, error))?;
+            file.set_len(self.written).map_err(|error| failed("cutting the upload", self.path(), error))?;
         }
         self.intact = false;
         let outcome = write_all_at(&file, self.written, pieces);
@@ -128,12 +137,15 @@ impl Spool {
         if outcome.is_err() {
             // Where even this fails, the upload is read again before it goes on.
             self.intact = file.set_len(self.written).is_ok();
-        } else if end - self.started >= WRITEBACK {
-            start_writeback(&file, self.started, end - self.started);
-            self.started = end;
+        } else {
+            // Nothing cuts them off again: where they could not be hashed, the upload is read anew with them.
+            self.growth.reached(end);
+            if end - self.started >= WRITEBACK {
+                start_writeback(&file, self.started, end - self.started);
+                self.started = end;
+            }
         }
-        self.file = Some(file);
-        outcome.map_err(|error| failed("writing the upload", &self.path, error))
+        outcome.map_err(|error| failed("writing the upload", self.path(), error))
     }
 
     /// The hash of what is written.
@@ -148,8 +160,8 @@ impl Spool {
         self.intact = true;
     }
 
-    /// Writes the last bytes and makes the upload the object that it was meant to be, if that is `expected`.
-    pub fn commit(mut self, pieces: &[Bytes], expected: Digest) -> Result<Staged, BlobError> {
+    /// Writes the last bytes and ends the upload if all together are not `expected`.
+    pub fn verify(&mut self, pieces: &[Bytes], expected: Digest) -> Result<(), BlobError> {
         self.append(pieces)?;
         let size = self.written;
         let actual = self.digest(expected.algorithm())?;
@@ -158,22 +170,28 @@ impl Spool {
             let _ = self.discard();
             return Err(BlobError::Mismatch { expected, actual, size });
         }
+        self.verified = Some((size, actual));
+        Ok(())
+    }
+
+    /// Writes the last bytes and makes the upload the object that it was meant to be, if that is `expected`.
+    pub fn commit(mut self, pieces: &[Bytes], expected: Digest) -> Result<Staged, BlobError> {
+        self.verify(pieces, expected)?;
+        let file = self.file()?;
         // The time from which a collection reckons how long its metadata may take to come.
-        let touched = self.file.as_ref().map_or(Ok(()), |file| file.set_modified(SystemTime::now()));
-        touched.map_err(|error| failed("dating", &self.path, error))?;
+        file.set_modified(SystemTime::now()).map_err(|error| failed("dating", self.path(), error))?;
         // Named before it is flushed: the flush of the file then covers the new name as well on file systems
         // with a journal, and nobody can meet the object early, for no metadata knows it.
-        self.folders.place(&self.path, self.key()).map_err(|error| failed("naming", &self.path, error))?;
+        self.folders.place(self.path(), self.key()).map_err(|error| failed("naming", self.path(), error))?;
         self.ended = true;
-        self.sync()?;
-        Ok(Staged { id: self.lease.name().blob, size })
+        self.sync(&file)?;
+        Ok(Staged { id: self.lease.name().blob, size: self.written })
     }
 
     /// Makes the object durable. After a failure the kernel may have dropped the bytes that it could not write, so
     /// there is nothing to try again with.
-    fn sync(&self) -> Result<(), BlobError> {
-        let bytes = self.file.as_ref().map_or(Ok(()), File::sync_data);
-        bytes.and_then(|()| self.folders.sync(self.key())).map_err(|error| {
+    fn sync(&self, file: &File) -> Result<(), BlobError> {
+        file.sync_data().and_then(|()| self.folders.sync(self.key())).map_err(|error| {
             // What cannot be removed is an object that nothing refers to.
             let _ = self.folders.remove(&[self.key()]);
             failed("flushing", &self.folders.object(self.key()), error)
@@ -186,22 +204,23 @@ impl Spool {
         if self.exists { self.folders.remove_staged(self.lease.name()) } else { Ok(()) }
     }
 
-    fn digest(&self, algorithm: Algorithm) -> Result<Digest, BlobError> {
-        match &self.file {
-            Some(file) if algorithm != self.hasher.algorithm() => {
-                let hashed = hash(file, algorithm);
-                hashed
-                    .map(|(hasher, _)| hasher.finish())
-                    .map_err(|error| failed("reading", &self.path, error))
-            }
-            _ => Ok(self.hasher.clone().finish()),
+    fn digest(&mut self, algorithm: Algorithm) -> Result<Digest, BlobError> {
+        if algorithm == self.hasher.algorithm() {
+            return Ok(self.hasher.clone().finish());
         }
+        if let Some((size, digest)) = self.verified
+            && (size, digest.algorithm()) == (self.written, algorithm)
+        {
+            return Ok(digest);
+        }
+        let hashed = hash(&*self.file()?, algorithm);
+        hashed.map(|(hasher, _)| hasher.finish()).map_err(|error| failed("reading", self.path(), error))
     }
 
-    fn open(&mut self) -> Result<File, BlobError> {
+    /// The file, which the first write opens: an upload that is only asked about needs none.
+    fn file(&mut self) -> Result<Arc<File>, BlobError> {
         let new = !self.exists;
-        let opened = OpenOptions::new().read(true).write(true).create_new(new).mode(0o600).open(&self.path);
-        match opened {
+        match self.growth.file(new) {
             Ok(file) => {
                 self.exists = true;
                 Ok(file)
@@ -210,8 +229,12 @@ impl Spool {
                 self.ended = true;
                 Err(BlobError::NoUpload)
             }
-            Err(error) => Err(failed("opening the upload", &self.path, error)),
+            Err(error) => Err(failed("opening the upload", self.path(), error)),
         }
+    }
+
+    fn path(&self) -> &Path {
+        self.growth.path()
     }
 
     fn key(&self) -> BlobKey {

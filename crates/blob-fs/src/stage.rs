@@ -1,9 +1,9 @@
 //! An upload as its writer holds it: receives on an async worker while the blocking pool hashes and writes.
 
 use std::mem;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
-use blob::{BlobError, Stage, Staged};
+use blob::{BlobError, Growing, Stage, Staged};
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt};
 use oci::Digest;
@@ -12,6 +12,7 @@ use tokio::task::spawn_blocking;
 
 use crate::blocking;
 use crate::gather::{Budget, Gather};
+use crate::growth::{Growth, Reader};
 use crate::sessions::{Sessions, Turn};
 use crate::spool::{Spool, hashed};
 
@@ -22,10 +23,16 @@ pub(crate) struct FsStage {
     work: Work,
     gather: Gather,
     length: u64,
+    /// The file is the spool's: that it is closed, which may take long for one that is removed, must not come to
+    /// an async worker by the end of a stage.
+    growth: Weak<Growth>,
 }
 
-/// The file after a write, and how that went. In its place `None` says that a thread has panicked.
-type Written = (Box<Spool>, Result<(), BlobError>);
+/// The file after a write, and how that went. Where the upload has ended, or a thread has panicked, there is none.
+type Written = (Option<Box<Spool>>, Result<(), BlobError>);
+
+/// What becomes of an upload whose thread has panicked.
+const PANICKED: Written = (None, Err(BlobError::NoUpload));
 
 /// From this size bytes are hashed by a thread of their own while they are written.
 const WORTH_A_THREAD: usize = 128 * 1024;
@@ -35,7 +42,7 @@ enum Work {
     /// Here.
     Idle(Box<Spool>),
     /// With the blocking pool, which goes on if this is dropped.
-    Running(BoxFuture<'static, Option<Written>>),
+    Running(BoxFuture<'static, Written>),
     /// Nowhere: the upload has ended, or its writing thread has panicked.
     Over,
 }
@@ -43,27 +50,25 @@ enum Work {
 impl FsStage {
     /// A stage over an upload's file.
     pub fn new(spool: Box<Spool>, sessions: Arc<Sessions>, budget: Arc<Budget>) -> Self {
-        let (turn, length) = (spool.turn(), spool.written());
-        Self { turn, sessions, work: Work::Idle(spool), gather: Gather::new(budget), length }
+        let (turn, length, growth) = (spool.turn(), spool.written(), Arc::downgrade(spool.growth()));
+        Self { turn, sessions, work: Work::Idle(spool), gather: Gather::new(budget), length, growth }
     }
 
     /// Waits for the thread that writes, if there is one. After a failure the stage is as long as what is written.
     async fn rest(&mut self) -> Result<(), BlobError> {
         let Work::Running(job) = &mut self.work else { return Ok(()) };
-        match job.await {
-            Some((spool, outcome)) => {
+        let (spool, outcome) = job.await;
+        self.work = match spool {
+            Some(spool) => {
                 if outcome.is_err() {
                     self.gather.take();
                     self.length = spool.written();
                 }
-                self.work = Work::Idle(spool);
-                outcome
+                Work::Idle(spool)
             }
-            None => {
-                self.work = Work::Over;
-                Err(BlobError::NoUpload)
-            }
-        }
+            None => Work::Over,
+        };
+        outcome
     }
 
     /// Takes the file, to hand it on.
@@ -80,11 +85,10 @@ impl FsStage {
         let mut spool = self.spool().await?;
         let gathered = which(&mut self.gather);
         self.work = Work::Running(if gathered.len() < WORTH_A_THREAD {
-            let job = spawn_blocking(move || {
+            running(move || {
                 let outcome = spool.append(gathered.pieces());
-                (spool, outcome)
-            });
-            async { job.await.ok() }.boxed()
+                (Some(spool), outcome)
+            })
         } else {
             write_and_hash(spool, gathered)
         });
@@ -92,8 +96,14 @@ impl FsStage {
     }
 }
 
+/// Lets the blocking pool work on the file. It goes on if the future is dropped.
+fn running(work: impl FnOnce() -> Written + Send + 'static) -> BoxFuture<'static, Written> {
+    let job = spawn_blocking(work);
+    async { job.await.unwrap_or(PANICKED) }.boxed()
+}
+
 /// Writes in one thread what another hashes meanwhile. Both go on if the future is dropped.
-fn write_and_hash(mut spool: Box<Spool>, gathered: Gather) -> BoxFuture<'static, Option<Written>> {
+fn write_and_hash(mut spool: Box<Spool>, gathered: Gather) -> BoxFuture<'static, Written> {
     let (hasher, gathered) = (spool.hasher(), Arc::new(gathered));
     let bytes = gathered.clone();
     let hashing = spawn_blocking(move || hashed(hasher, bytes.pieces()));
@@ -103,11 +113,11 @@ fn write_and_hash(mut spool: Box<Spool>, gathered: Gather) -> BoxFuture<'static,
         (spool, outcome)
     });
     async move {
-        let (Ok(hasher), Ok((mut spool, outcome))) = (hashing.await, writing.await) else { return None };
+        let (Ok(hasher), Ok((mut spool, outcome))) = (hashing.await, writing.await) else { return PANICKED };
         if outcome.is_ok() {
             spool.advance(hasher, gathered.pieces());
         }
-        Some((spool, outcome))
+        (Some(spool), outcome)
     }
     .boxed()
 }
@@ -119,6 +129,9 @@ impl Stage for FsStage {
 
     fn append(&mut self, bytes: Bytes) -> BoxFuture<'_, Result<(), BlobError>> {
         async move {
+            if let Work::Over = self.work {
+                return Err(BlobError::NoUpload);
+            }
             self.length += bytes.len() as u64;
             self.gather.push(bytes);
             if !self.gather.is_full() {
@@ -140,6 +153,24 @@ impl Stage for FsStage {
             if !settled {
                 self.write(Gather::take).await?;
             }
+            self.rest().await
+        }
+        .boxed()
+    }
+
+    fn growing(&self) -> Arc<dyn Growing> {
+        // An upload that has ended has nothing more to read.
+        Arc::new(Reader(self.growth.upgrade().unwrap_or_default()))
+    }
+
+    fn verify(&mut self, expected: Digest) -> BoxFuture<'_, Result<(), BlobError>> {
+        async move {
+            let mut spool = self.spool().await?;
+            let gathered = self.gather.take();
+            self.work = Work::Running(running(move || {
+                let outcome = spool.verify(gathered.pieces(), expected);
+                ((!spool.ended()).then_some(spool), outcome)
+            }));
             self.rest().await
         }
         .boxed()
@@ -184,7 +215,7 @@ impl Drop for FsStage {
                 self.sessions.leaving(self.turn);
                 if let Ok(runtime) = Handle::try_current() {
                     runtime.spawn(async move {
-                        if let Some((spool, Ok(()))) = job.await {
+                        if let (Some(spool), Ok(())) = job.await {
                             finish(spool, gathered);
                         }
                     });

@@ -14,4 +14,4 @@ pub mod contract;
 pub use error::BlobError;
 pub use key::{BlobId, BlobKey, UploadId};
 pub use memory::MemoryBlobs;
-pub use store::{BlobRead, BlobStat, BlobStore, ByteRange, FileRange, Open, Stage, Staged};
+pub use store::{BlobRead, BlobStat, BlobStore, ByteRange, FileRange, Growing, Open, Stage, Staged};

@@ -15,7 +15,8 @@ use futures_util::stream::{self, StreamExt};
 use oci::Digest;
 
 use crate::{
-    BlobError, BlobId, BlobKey, BlobRead, BlobStat, BlobStore, ByteRange, Open, Stage, Staged, UploadId,
+    BlobError, BlobId, BlobKey, BlobRead, BlobStat, BlobStore, ByteRange, Growing, Open, Stage, Staged,
+    UploadId,
 };
 
 /// How large the pieces are in which an object is read: small, so that readers meet more than one.
@@ -42,9 +43,19 @@ struct Object {
 struct Upload {
     scope: String,
     id: BlobId,
-    content: Vec<u8>,
+    content: Arrived,
     touched: SystemTime,
     busy: bool,
+}
+
+/// The bytes of an upload, for its stage and its readers.
+#[derive(Clone, Default)]
+struct Arrived(Arc<Mutex<Vec<u8>>>);
+
+impl Arrived {
+    fn bytes(&self) -> MutexGuard<'_, Vec<u8>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl MemoryBlobs {
@@ -118,7 +129,7 @@ impl State {
         let content = &self.object(key)?.content;
         let content = match range {
             None => content.clone(),
-            Some(range) => cut(content, range).ok_or_else(|| {
+            Some(range) => cut(content, range).map(|part| content.slice_ref(part)).ok_or_else(|| {
                 let beyond = io::Error::new(io::ErrorKind::InvalidInput, "the range ends after the object");
                 BlobError::io(format!("reading {}", key.path()), beyond)
             })?,
@@ -146,21 +157,21 @@ impl State {
         blobs.filter(|(id, _)| after.is_none_or(|after| *id > after)).take(limit).collect()
     }
 
-    fn stage(&mut self, upload: UploadId, scope: &str, open: Open) -> Result<u64, BlobError> {
+    fn stage(&mut self, upload: UploadId, scope: &str, open: Open) -> Result<Arrived, BlobError> {
         match (open, self.uploads.get_mut(&upload)) {
             (Open::New(_), Some(_)) => Err(BlobError::Busy),
             (Open::New(_), None) => {
                 let (scope, touched) = (scope.to_owned(), SystemTime::now());
-                let id = BlobId::random();
-                let new = Upload { scope, id, content: Vec::new(), touched, busy: true };
+                let (id, content) = (BlobId::random(), Arrived::default());
+                let new = Upload { scope, id, content: content.clone(), touched, busy: true };
                 self.uploads.insert(upload, new);
-                Ok(0)
+                Ok(content)
             }
             (Open::Resume, Some(found)) if found.scope == scope => {
                 if mem::replace(&mut found.busy, true) {
                     return Err(BlobError::Busy);
                 }
-                Ok(found.content.len() as u64)
+                Ok(found.content.clone())
             }
             (Open::Resume, _) => Err(BlobError::NoUpload),
         }
@@ -180,23 +191,32 @@ impl State {
         expired
     }
 
-    fn append(&mut self, upload: UploadId, bytes: &[u8]) -> Result<u64, BlobError> {
+    fn append(&mut self, upload: UploadId, bytes: &[u8]) -> Result<(), BlobError> {
         self.admit_write()?;
-        let found = self.uploads.get_mut(&upload).ok_or(BlobError::NoUpload)?;
-        found.content.extend_from_slice(bytes);
-        Ok(found.content.len() as u64)
+        self.upload(upload)?.content.bytes().extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn upload(&self, upload: UploadId) -> Result<&Upload, BlobError> {
+        self.uploads.get(&upload).ok_or(BlobError::NoUpload)
+    }
+
+    fn verify(&mut self, upload: UploadId, expected: Digest) -> Result<(), BlobError> {
+        let outcome = self.upload(upload)?.verify(expected);
+        if outcome.is_err() {
+            self.uploads.remove(&upload);
+        }
+        outcome
     }
 
     fn commit(&mut self, upload: UploadId, expected: Digest) -> Result<Staged, BlobError> {
         self.admit_write()?;
-        let Upload { id, content, .. } = self.uploads.remove(&upload).ok_or(BlobError::NoUpload)?;
-        let size = content.len() as u64;
-        let actual = Digest::of(expected.algorithm(), &content);
-        if actual != expected {
-            return Err(BlobError::Mismatch { expected, actual, size });
-        }
-        self.objects.insert(id.into(), Object { content: content.into(), modified: SystemTime::now() });
-        Ok(Staged { id, size })
+        let found = self.uploads.remove(&upload).ok_or(BlobError::NoUpload)?;
+        found.verify(expected)?;
+        let content = Bytes::from(found.content.bytes().clone());
+        let staged = Staged { id: found.id, size: content.len() as u64 };
+        self.objects.insert(staged.id.into(), Object { content, modified: SystemTime::now() });
+        Ok(staged)
     }
 
     fn release(&mut self, upload: UploadId) {
@@ -207,6 +227,17 @@ impl State {
     }
 }
 
+impl Upload {
+    fn verify(&self, expected: Digest) -> Result<(), BlobError> {
+        let content = self.content.bytes();
+        let actual = Digest::of(expected.algorithm(), &content);
+        if actual == expected {
+            return Ok(());
+        }
+        Err(BlobError::Mismatch { expected, actual, size: content.len() as u64 })
+    }
+}
+
 impl Object {
     fn stat(&self) -> BlobStat {
         BlobStat { size: self.content.len() as u64, modified: self.modified }
@@ -214,10 +245,10 @@ impl Object {
 }
 
 /// The part of `content`, where it has that part.
-fn cut(content: &Bytes, range: ByteRange) -> Option<Bytes> {
+fn cut(content: &[u8], range: ByteRange) -> Option<&[u8]> {
     let start = usize::try_from(range.offset).ok()?;
     let end = start.checked_add(usize::try_from(range.length).ok()?)?;
-    (end <= content.len()).then(|| content.slice(start..end))
+    content.get(start..end)
 }
 
 impl BlobStore for MemoryBlobs {
@@ -255,9 +286,10 @@ impl BlobStore for MemoryBlobs {
         scope: &str,
         open: Open,
     ) -> BoxFuture<'_, Result<Box<dyn Stage>, BlobError>> {
-        let length = self.state().stage(upload, scope, open);
-        let stage = |length| Box::new(MemoryStage { store: self.clone(), upload, length }) as Box<dyn Stage>;
-        ready(length.map(stage)).boxed()
+        let content = self.state().stage(upload, scope, open);
+        let stage =
+            |content| Box::new(MemoryStage { store: self.clone(), upload, content }) as Box<dyn Stage>;
+        ready(content.map(stage)).boxed()
     }
 
     fn expire(
@@ -282,21 +314,28 @@ impl BlobStore for MemoryBlobs {
 struct MemoryStage {
     store: MemoryBlobs,
     upload: UploadId,
-    length: u64,
+    content: Arrived,
 }
 
 impl Stage for MemoryStage {
     fn len(&self) -> u64 {
-        self.length
+        self.content.bytes().len() as u64
     }
 
     fn append(&mut self, bytes: Bytes) -> BoxFuture<'_, Result<(), BlobError>> {
-        let length = self.store.state().append(self.upload, &bytes);
-        ready(length.map(|length| self.length = length)).boxed()
+        ready(self.store.state().append(self.upload, &bytes)).boxed()
     }
 
     fn settle(&mut self) -> BoxFuture<'_, Result<(), BlobError>> {
-        ready(Ok(())).boxed()
+        ready(self.store.state().upload(self.upload).map(|_| ())).boxed()
+    }
+
+    fn growing(&self) -> Arc<dyn Growing> {
+        Arc::new(self.content.clone())
+    }
+
+    fn verify(&mut self, expected: Digest) -> BoxFuture<'_, Result<(), BlobError>> {
+        ready(self.store.state().verify(self.upload, expected)).boxed()
     }
 
     fn commit(self: Box<Self>, expected: Digest) -> BoxFuture<'static, Result<Staged, BlobError>> {
@@ -304,8 +343,20 @@ impl Stage for MemoryStage {
     }
 
     fn abort(self: Box<Self>) -> BoxFuture<'static, Result<(), BlobError>> {
-        self.store.state().uploads.remove(&self.upload);
-        ready(Ok(())).boxed()
+        let removed = self.store.state().uploads.remove(&self.upload);
+        ready(removed.map(|_| ()).ok_or(BlobError::NoUpload)).boxed()
+    }
+}
+
+impl Growing for Arrived {
+    fn available(&self) -> u64 {
+        self.bytes().len() as u64
+    }
+
+    fn read(&self, range: ByteRange) -> BoxFuture<'static, io::Result<Bytes>> {
+        let beyond = || io::Error::new(io::ErrorKind::InvalidInput, "the range ends after what has arrived");
+        let part = cut(&self.bytes(), range).map(Bytes::copy_from_slice);
+        ready(part.ok_or_else(beyond)).boxed()
     }
 }
 

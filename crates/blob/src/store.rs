@@ -166,10 +166,33 @@ pub trait Stage: Send {
     /// Waits until all bytes are written (not yet durable), so that the upload can be resumed after them.
     fn settle(&mut self) -> BoxFuture<'_, Result<(), BlobError>>;
 
+    /// The bytes that have arrived, for who reads them while more arrive.
+    fn growing(&self) -> Arc<dyn Growing>;
+
+    /// Writes what has arrived and compares the digest, without making anything durable. A commit with the same
+    /// digest, if nothing is appended meanwhile, does not hash again. On a mismatch the upload ends as with
+    /// [`Stage::commit`]: every later call is [`BlobError::NoUpload`].
+    fn verify(&mut self, expected: Digest) -> BoxFuture<'_, Result<(), BlobError>>;
+
     /// Verifies the digest, makes the object durable under its final name, and ends the upload; on a mismatch
     /// it ends as well, its bytes removed: a client that retried could only append to what was wrong.
     fn commit(self: Box<Self>, expected: Digest) -> BoxFuture<'static, Result<Staged, BlobError>>;
 
     /// Ends the upload and removes its bytes.
     fn abort(self: Box<Self>) -> BoxFuture<'static, Result<(), BlobError>>;
+}
+
+/// What of an upload can be read while more of it arrives, by any number of readers at once.
+///
+/// It outlives its stage: after a commit it has all bytes, also when the object is deleted later. Where the upload is
+/// aborted, expires or does not have its digest, or where another stage has ended it, a read may fail; it never gives
+/// other bytes than those that were appended.
+pub trait Growing: Send + Sync {
+    /// How many bytes can be read now: no more than the stage is long, and all of them once it has settled. It only
+    /// grows, for bytes that are lost to a failed write were never counted.
+    fn available(&self) -> u64;
+
+    /// A part that lies within what is available: one that does not is an error. It comes in one piece, so a reader
+    /// asks for as much as it will hold in memory.
+    fn read(&self, range: ByteRange) -> BoxFuture<'static, io::Result<Bytes>>;
 }
