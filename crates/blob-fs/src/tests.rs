@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::path::PathBuf;
 use std::time::SystemTime;
 
@@ -87,7 +87,7 @@ async fn an_upload_survives_a_restart() {
             let store = open(&folder);
             assert!(matches!(store.stage(id, "b", Open::Resume).await, Err(BlobError::NoUpload)));
             let mut stage = resume(&store, id).await.unwrap();
-            assert_eq!(stage.len(), sent as u64);
+            assert_eq!((stage.len(), stage.growing().available()), (sent as u64, sent as u64));
             stage.append(bytes.slice(sent..)).await.unwrap();
             let staged = stage.commit(expected).await.unwrap();
             assert!(content(&store, staged.id.into(), None).await.unwrap() == bytes);
@@ -152,6 +152,8 @@ async fn nothing_is_left_of_what_has_ended() {
     for wrong in [Digest::sha256(b"x"), Digest::of(Algorithm::Sha512, b"x")] {
         let id = leave(&store, b"bytes").await;
         assert!(resume(&store, id).await.unwrap().commit(wrong).await.is_err());
+        let id = leave(&store, b"bytes").await;
+        assert!(resume(&store, id).await.unwrap().verify(wrong).await.is_err());
     }
     let id = leave(&store, b"bytes").await;
     resume(&store, id).await.unwrap().abort().await.unwrap();
@@ -255,10 +257,11 @@ async fn an_upload_goes_on_when_a_full_disk_has_room_again() {
     fs::rename(&file, &aside).unwrap();
     symlink("/dev/full", &file).unwrap();
     let mut stage = resume(&store, id).await.unwrap();
+    let growing = stage.growing();
     stage.append(bytes.slice(1000..MIB + 2000)).await.unwrap();
     stage.append(bytes.slice(MIB + 2000..MIB + 3000)).await.unwrap();
     assert!(matches!(stage.settle().await, Err(BlobError::Full)), "the error comes with the next call");
-    assert_eq!(stage.len(), 1000);
+    assert_eq!((stage.len(), growing.available()), (1000, 1000));
     stage.settle().await.expect("bytes behind those that were lost are not kept");
     drop(stage);
     // As if a part of the write had come through, and could not be cut off: the file says how far it came.
@@ -271,23 +274,55 @@ async fn an_upload_goes_on_when_a_full_disk_has_room_again() {
 }
 
 #[tokio::test]
-async fn a_commit_that_meets_a_full_disk_can_be_tried_again() {
+async fn a_commit_or_a_verification_that_meets_a_full_disk_can_be_tried_again() {
     let bytes = noise(6, 4096);
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(&folder);
-    let id = leave(&store, b"").await;
-    let file = upload_file(&folder);
-    fs::remove_file(&file).unwrap();
-    symlink("/dev/full", &file).unwrap();
-    let mut stage = resume(&store, id).await.unwrap();
-    stage.append(bytes.clone()).await.unwrap();
-    assert!(matches!(stage.commit(Digest::sha256(&bytes)).await, Err(BlobError::Full)));
-    fs::remove_file(&file).unwrap();
-    fs::write(&file, "").unwrap();
-    let mut stage = resume(&store, id).await.unwrap();
-    assert_eq!(stage.len(), 0);
-    stage.append(bytes.clone()).await.unwrap();
-    stage.commit(Digest::sha256(&bytes)).await.unwrap();
+    let digest = Digest::sha256(&bytes);
+    for verifies in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(&folder);
+        let id = leave(&store, b"").await;
+        let file = upload_file(&folder);
+        fs::remove_file(&file).unwrap();
+        symlink("/dev/full", &file).unwrap();
+        let mut stage = resume(&store, id).await.unwrap();
+        stage.append(bytes.clone()).await.unwrap();
+        if verifies {
+            assert!(matches!(stage.verify(digest).await, Err(BlobError::Full)));
+            assert_eq!((stage.len(), stage.growing().available()), (0, 0));
+            drop(stage);
+        } else {
+            assert!(matches!(stage.commit(digest).await, Err(BlobError::Full)));
+        }
+        fs::remove_file(&file).unwrap();
+        fs::write(&file, "").unwrap();
+        let mut stage = resume(&store, id).await.unwrap();
+        assert_eq!(stage.len(), 0);
+        stage.append(bytes.clone()).await.unwrap();
+        stage.commit(digest).await.unwrap();
+    }
+}
+
+/// The file is changed behind the store's back, so that it shows whether it is read again.
+#[tokio::test]
+async fn what_was_verified_is_hashed_again_only_if_more_has_come() {
+    let bytes = noise(7, 10_000);
+    let digest = |bytes: &[u8]| Digest::of(Algorithm::Sha512, bytes);
+    for grows in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(&folder);
+        let mut stage = store.stage(UploadId::random(), "a", NEW).await.unwrap();
+        stage.append(bytes.clone()).await.unwrap();
+        stage.verify(digest(&bytes)).await.unwrap();
+        File::options().write(true).open(upload_file(&folder)).unwrap().write_all_at(b"wharf", 0).unwrap();
+        if grows {
+            stage.append(Bytes::from_static(b"x")).await.unwrap();
+            let all = [&bytes[..], b"x"].concat();
+            assert!(matches!(stage.commit(digest(&all)).await, Err(BlobError::Mismatch { .. })));
+        } else {
+            stage.append(Bytes::new()).await.unwrap();
+            stage.commit(digest(&bytes)).await.unwrap();
+        }
+    }
 }
 
 #[tokio::test]

@@ -41,6 +41,12 @@ macro_rules! contract_tests {
             an_ended_upload_is_gone
             an_upload_has_one_stage
             an_abandoned_append_can_be_continued
+            bytes_can_be_read_while_they_grow
+            growing_bytes_outlive_their_stage
+            a_resumed_upload_can_be_read
+            reading_and_committing_do_not_disturb_each_other
+            what_is_verified_can_be_committed
+            verifying_wrong_bytes_ends_the_upload
             an_object_is_written_once
             deleting_is_final_but_spares_readers
             an_object_is_as_old_as_its_commit
@@ -137,6 +143,15 @@ macro_rules! assert_error {
         }
     };
 }
+
+// After the macro that it uses.
+mod growing;
+
+pub use growing::{
+    a_resumed_upload_can_be_read, bytes_can_be_read_while_they_grow, growing_bytes_outlive_their_stage,
+    reading_and_committing_do_not_disturb_each_other, verifying_wrong_bytes_ends_the_upload,
+    what_is_verified_can_be_committed,
+};
 
 /// Objects of all sizes come back as they were.
 pub async fn what_is_committed_can_be_read(store: Store) {
