@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use blob::{ByteRange, Growing};
 use bytes::Bytes;
@@ -17,14 +17,14 @@ use tokio::task::spawn_blocking;
 pub(crate) struct Growth {
     path: PathBuf,
     /// Opened once, by whoever comes first. From then on neither a new name nor the loss of its name takes it away.
-    file: OnceLock<Arc<File>>,
+    file: Mutex<Option<Arc<File>>>,
     available: AtomicU64,
 }
 
 impl Growth {
     /// For a file with so many bytes, which need not be open.
     pub fn new(path: PathBuf, available: u64) -> Self {
-        Self { path, file: OnceLock::new(), available: AtomicU64::new(available) }
+        Self { path, file: Mutex::default(), available: AtomicU64::new(available) }
     }
 
     /// Where the file was before it became an object.
@@ -34,15 +34,14 @@ impl Growth {
 
     /// The open file; a `new` one must not be there yet.
     pub fn file(&self, new: bool) -> io::Result<Arc<File>> {
-        if let Some(file) = self.file.get() {
+        // Held while it is opened: who comes second may find the name gone already.
+        let mut open = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = &*open {
             return Ok(file.clone());
         }
-        // Readers open it for writing as well: it may be the writer who finds it open.
-        match OpenOptions::new().read(true).write(true).create_new(new).mode(0o600).open(&self.path) {
-            Ok(file) => Ok(self.file.get_or_init(|| Arc::new(file)).clone()),
-            // It may have been opened and renamed meanwhile.
-            Err(error) => self.file.get().cloned().ok_or(error),
-        }
+        // For writing, by readers too: the writer may find it open.
+        let file = OpenOptions::new().read(true).write(true).create_new(new).mode(0o600).open(&self.path)?;
+        Ok(open.insert(Arc::new(file)).clone())
     }
 
     /// Says that the bytes before `end` are written, for good.

@@ -351,7 +351,7 @@ impl OciEdge {
             Ok(endpoint) => endpoint,
             Err(error) => return (Err(misrouted(error)), false),
         };
-        let is_pull = endpoint.operation().pulls();
+        let (is_pull, adds) = (endpoint.operation().pulls(), endpoint.operation().adds());
         let Some(repository) = endpoint.repository_mut() else { return (Ok(endpoint), false) };
         // What is pushed goes where its name says, whatever registry the client thinks that this is.
         let located = self.pull.locate(repository, namespace.filter(|_| is_pull)).await;
@@ -361,7 +361,7 @@ impl OciEdge {
                 *repository = name;
                 return (Ok(endpoint), true);
             }
-            Ok(Located::Mirror(name)) if name == *repository => RegistryError::Mirrored(name).into(),
+            Ok(Located::Mirror(name)) if adds && name == *repository => RegistryError::Mirrored(name).into(),
             Ok(Located::Mirror(_)) => return (Ok(endpoint), false),
             Ok(Located::Nowhere) => unknown_namespace(namespace.unwrap_or_default()),
             Err(error) => error.into(),

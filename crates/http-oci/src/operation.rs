@@ -58,6 +58,11 @@ impl Operation {
         matches!(self, Self::Tags | Self::GetManifest | Self::GetBlob | Self::Referrers)
     }
 
+    /// Whether it adds to a repository.
+    pub(crate) fn adds(self) -> bool {
+        self.permission() == PUSH
+    }
+
     /// Whether the bytes of a blob go over the wire.
     pub(crate) const fn moves_a_blob(self) -> bool {
         matches!(self, Self::GetBlob | Self::StartUpload | Self::UploadChunk | Self::FinishUpload)

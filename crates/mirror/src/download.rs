@@ -144,7 +144,8 @@ impl Download {
 
     async fn open(&self, offset: u64) -> Result<Sending, FetchError> {
         let digest = self.digest;
-        let request = |repository: Arc<client::Repository>| async move { repository.open_blob(&digest, offset).await };
+        let request =
+            |repository: Arc<client::Repository>| async move { repository.open_blob(&digest, offset).await };
         let (OpenBlob { size, stream }, from) = self.upstream.ask_one(&self.path, request).await?;
         Ok(Sending { size, stream, from })
     }

@@ -54,18 +54,12 @@ enum Next {
 
 impl Flight {
     pub(crate) fn new(digest: Digest, size: u64, growing: Arc<dyn Growing>) -> Self {
-        let state =
-            State { received: 0, recent: VecDeque::new(), end: None, woken: (0, Instant::now()) };
+        let state = State { received: 0, recent: VecDeque::new(), end: None, woken: (0, Instant::now()) };
         Self { digest, size, growing, state: Mutex::new(state), changed: Notify::new() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Its size in bytes.
-    pub fn size(&self) -> u64 {
-        self.size
     }
 
     /// Takes the next bytes: the stage has them, too.
@@ -211,11 +205,12 @@ mod tests {
     }
 
     async fn all(flight: &Arc<Flight>, range: Option<ByteRange>) -> io::Result<Vec<u8>> {
-        stream(flight, range).try_fold(Vec::new(), |mut all, bytes| async move {
-            all.extend_from_slice(&bytes);
-            Ok(all)
-        })
-        .await
+        stream(flight, range)
+            .try_fold(Vec::new(), |mut all, bytes| async move {
+                all.extend_from_slice(&bytes);
+                Ok(all)
+            })
+            .await
     }
 
     #[tokio::test]
@@ -285,5 +280,4 @@ mod tests {
         assert_eq!(reader.next().await.unwrap().unwrap(), content);
         assert!(reader.next().await.is_none());
     }
-
 }

@@ -125,7 +125,9 @@ impl Health {
     /// Whether so little is left of what it allows that it is kept for what is not here yet.
     pub fn is_scarce(&self, now: Instant) -> bool {
         let state = self.state();
-        let Some((RateLimit { limit, remaining, window_seconds, .. }, since)) = &state.limit else { return false };
+        let Some((RateLimit { limit, remaining, window_seconds, .. }, since)) = &state.limit else {
+            return false;
+        };
         let is_over = window_seconds.is_some_and(|seconds| now >= *since + Duration::from_secs(seconds));
         let part = limit.unwrap_or_default() / 100 * RESERVE;
         !is_over && remaining.is_some_and(|remaining| remaining <= part.max(RESERVE))
@@ -192,7 +194,10 @@ mod tests {
         let (health, start) = (Health::default(), Instant::now());
         let check = |limit, remaining, scarce| {
             let window_seconds = Some(60);
-            health.note_limit(RateLimit { limit: Some(limit), remaining: Some(remaining), window_seconds, source: None }, start);
+            health.note_limit(
+                RateLimit { limit: Some(limit), remaining: Some(remaining), window_seconds, source: None },
+                start,
+            );
             assert_eq!(health.is_scarce(start), scarce, "{remaining} of {limit}");
             assert!(!health.is_scarce(start + 60 * SECOND), "the window is over");
         };

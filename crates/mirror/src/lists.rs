@@ -74,7 +74,9 @@ impl Mirror {
 
     async fn tags_of(&self, repository: &RepoName, place: &Place) -> Told<Tag> {
         let known = self.lists.tags.get(repository);
-        if let Some((_, tags)) = known.as_ref().filter(|(at, _)| at.elapsed() < place.upstream.settings.fresh_for) {
+        if let Some((_, tags)) =
+            known.as_ref().filter(|(at, _)| at.elapsed() < place.upstream.settings.fresh_for)
+        {
             return Ok(tags.clone());
         }
         let (this, name, from) = (self.clone(), repository.clone(), place.clone());
@@ -87,7 +89,8 @@ impl Mirror {
                 outcome.tell(answer);
             })
         });
-        let asked = asked.await.unwrap_or_else(|| Err(FetchError::failing("the question ended without a word")));
+        let asked =
+            asked.await.unwrap_or_else(|| Err(FetchError::failing("the question ended without a word")));
         // An old list is more than none.
         match (asked, known) {
             (Err(FetchError::Unavailable { .. }), Some((_, tags))) => Ok(tags),
@@ -152,7 +155,8 @@ impl Mirror {
                 }
             })
         });
-        let asked = asked.await.unwrap_or_else(|| Err(FetchError::failing("the question ended without a word")));
+        let asked =
+            asked.await.unwrap_or_else(|| Err(FetchError::failing("the question ended without a word")));
         match (asked, known) {
             (Err(FetchError::Unavailable { .. }), Some((_, referrers))) => Ok(referrers),
             (asked, _) => asked,

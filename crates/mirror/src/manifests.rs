@@ -102,7 +102,8 @@ impl Mirror {
         }
         self.counts(&spot.place.upstream).served_stale(1);
         let key = spot.place.upstream.key();
-        let stale = Some(Stale(format!("{key} could not confirm this tag, which may have moved since: {reason}")));
+        let stale =
+            Some(Stale(format!("{key} could not confirm this tag, which may have moved since: {reason}")));
         Ok(FoundManifest { stale, ..found })
     }
 

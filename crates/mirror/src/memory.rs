@@ -84,7 +84,8 @@ impl Memory {
     /// The tags that wait for a manifest, as far as they still name it.
     pub fn waiting(&self, repository: &RepoName, digest: Digest, within: Duration) -> Vec<Tag> {
         let tags = self.waiting.get(&(repository.clone(), digest)).unwrap_or_default();
-        let named = |tag: &&Tag| self.named(repository, tag, within).is_some_and(|found| found.digest == digest);
+        let named =
+            |tag: &&Tag| self.named(repository, tag, within).is_some_and(|found| found.digest == digest);
         tags.iter().filter(named).cloned().collect()
     }
 

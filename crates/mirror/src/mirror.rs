@@ -98,9 +98,13 @@ impl Mirror {
         want: Want,
     ) -> Result<FoundBlob, RegistryError> {
         let missing = match self.registry.blob(grant, digest).await {
-            Err(missing @ (RegistryError::BlobUnknown { .. } | RegistryError::RepositoryUnknown(_))) => missing,
+            Err(missing @ (RegistryError::BlobUnknown { .. } | RegistryError::RepositoryUnknown(_))) => {
+                missing
+            }
             found => {
-                if let (Ok(_), Some(place)) = (&found, grant.repository().and_then(|name| self.names.place(name))) {
+                if let (Ok(_), Some(place)) =
+                    (&found, grant.repository().and_then(|name| self.names.place(name)))
+                {
                     self.counts(&place.upstream).hit(1);
                 }
                 return found.map(FoundBlob::Stored);
@@ -139,7 +143,8 @@ impl Mirror {
         let is_needed = is_near && self.registry.is_needed(repository, digest).await?;
         if !is_needed && (is_near || want == Want::Head) {
             let digest = *digest;
-            let head = |repository: Arc<client::Repository>| async move { repository.head_blob(&digest).await };
+            let head =
+                |repository: Arc<client::Repository>| async move { repository.head_blob(&digest).await };
             if let (Want::Head, Some(size)) = (want, place.upstream.ask(&place.path, head).await?) {
                 return Ok(FoundBlob::Upstream { size });
             }

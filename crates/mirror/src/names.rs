@@ -28,7 +28,10 @@ pub(crate) struct Place {
 impl Names {
     pub fn new(upstreams: &[Arc<Upstream>], own: Vec<String>) -> Self {
         let by = |names: &dyn Fn(&Upstream) -> Vec<String>| -> HashMap<String, Arc<Upstream>> {
-            upstreams.iter().flat_map(|upstream| names(upstream).into_iter().map(|name| (name, upstream.clone()))).collect()
+            upstreams
+                .iter()
+                .flat_map(|upstream| names(upstream).into_iter().map(|name| (name, upstream.clone())))
+                .collect()
         };
         Self {
             keys: by(&|upstream| vec![upstream.key().to_owned()]),

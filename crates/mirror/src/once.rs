@@ -43,11 +43,7 @@ where
 
     /// The outcome of the work that goes on about `key`, or else of `work`, which is begun. `None` where it ended and
     /// told nothing, as after a panic.
-    pub async fn join(
-        &self,
-        key: K,
-        work: impl FnOnce(Outcome<T>) -> BoxFuture<'static, ()>,
-    ) -> Option<T> {
+    pub async fn join(&self, key: K, work: impl FnOnce(Outcome<T>) -> BoxFuture<'static, ()>) -> Option<T> {
         let mut outcome = {
             let mut running = self.running();
             match running.get(&key) {

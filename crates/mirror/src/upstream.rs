@@ -192,7 +192,9 @@ impl Link {
     /// Notes how a request went.
     pub(crate) fn note(&self, error: Option<&ClientError>) {
         let said = match error.map(ClientError::kind) {
-            None | Some(FailureKind::NotFound | FailureKind::Denied | FailureKind::Invalid) => Said::Something,
+            None | Some(FailureKind::NotFound | FailureKind::Denied | FailureKind::Invalid) => {
+                Said::Something
+            }
             Some(FailureKind::Limited { retry_after }) => Said::Later(retry_after),
             Some(FailureKind::Failing) => Said::Nothing,
         };

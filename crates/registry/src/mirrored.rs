@@ -46,7 +46,8 @@ impl Registry {
         if self.space.is_scarce() {
             return Err(RegistryError::Full);
         }
-        let manifest = Write::Manifest { repository: repository.clone(), manifest: stored(digest, manifest, bytes) };
+        let manifest =
+            Write::Manifest { repository: repository.clone(), manifest: stored(digest, manifest, bytes) };
         let batch = self.mirror_batch(repository).then(manifest);
         let batch = tags.iter().fold(batch, |batch, tag| tagged(batch, repository, tag, digest));
         self.meta.commit(batch).await?;

@@ -113,7 +113,10 @@ impl UpstreamSection {
     fn open(&self) -> Result<Upstream> {
         let is_key = self.key.parse::<ProjectName>().is_ok() && !self.key.contains('/');
         if !is_key {
-            bail!("`{}` cannot be the key of an [[upstream]]: give it a short name such as `dockerhub`", self.key);
+            bail!(
+                "`{}` cannot be the key of an [[upstream]]: give it a short name such as `dockerhub`",
+                self.key
+            );
         }
         let wrong = || format!("the [[upstream]] `{}`", self.key);
         let remotes = std::iter::once(&self.first).chain(&self.also);
@@ -141,10 +144,14 @@ impl UpstreamSection {
         let client = client::Settings {
             plain_http: section.plain_http,
             ca: Some(section.ca.clone()).filter(|ca| !ca.as_os_str().is_empty()),
-            keyring: section.keyring(&host)?,
+            keyring: section.keyring()?,
             // What fails more often than this is left to the circuit, and to clients who have another way.
             retry: Retry { failures: 1, first: Duration::from_millis(200), longest: Duration::from_secs(1) },
-            timeouts: Timeouts { connect: timeout.min(Duration::from_secs(10)), answer: timeout, stall: timeout },
+            timeouts: Timeouts {
+                connect: timeout.min(Duration::from_secs(10)),
+                answer: timeout,
+                stall: timeout,
+            },
             proxy: proxy.map(|proxy| proxy.parse()).transpose().context("`proxy`")?,
             ..client::Settings::default()
         };
@@ -154,12 +161,12 @@ impl UpstreamSection {
 }
 
 impl RegistrySection {
-    fn keyring(&self, host: &client::Host) -> Result<Keyring> {
+    fn keyring(&self) -> Result<Keyring> {
         match (self.username.is_empty(), self.password_file.as_os_str().is_empty()) {
             (true, true) => Ok(Keyring::empty()),
             (false, false) => {
                 let password = read_password(&self.password_file)?;
-                Ok(Keyring::of_one(host.clone(), Credential::Password { username: self.username.clone(), password }))
+                Ok(Keyring::fixed(Credential::Password { username: self.username.clone(), password }))
             }
             _ => bail!("`username` and `password_file` belong together: give both, or none"),
         }

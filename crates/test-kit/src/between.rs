@@ -138,8 +138,9 @@ impl Shared {
                 return Ok(());
             }
             Fault::Status(status, headers) => {
-                let answer =
-                    format!("HTTP/1.1 {status} So\r\nConnection: close\r\nContent-Length: 0\r\n{headers}\r\n");
+                let answer = format!(
+                    "HTTP/1.1 {status} So\r\nConnection: close\r\nContent-Length: 0\r\n{headers}\r\n"
+                );
                 (&mut &*client).write_all(answer.as_bytes())?;
                 return client.shutdown(Shutdown::Write);
             }
@@ -147,7 +148,9 @@ impl Shared {
         }
         let server = TcpStream::connect(&self.server)?;
         let lines: Vec<&str> = head.lines().filter(|line| !is_header(line, "connection")).collect();
-        (&mut &server).write_all(format!("{}\r\nConnection: close\r\n\r\n", lines.join("\r\n").trim_end()).as_bytes())?;
+        (&mut &server).write_all(
+            format!("{}\r\nConnection: close\r\n\r\n", lines.join("\r\n").trim_end()).as_bytes(),
+        )?;
         (&mut &server).write_all(&rest)?;
         self.answer(&server, client, method == "HEAD", &fault)
     }
@@ -162,8 +165,11 @@ impl Shared {
             Fault::NoLength => None,
             _ => Some(length),
         };
-        let mut lines: Vec<String> =
-            head.lines().filter(|line| !is_header(line, "content-length") && !line.is_empty()).map(Into::into).collect();
+        let mut lines: Vec<String> = head
+            .lines()
+            .filter(|line| !is_header(line, "content-length") && !line.is_empty())
+            .map(Into::into)
+            .collect();
         lines.extend(announced.map(|length| format!("Content-Length: {length}")));
         let mut out = client;
         out.write_all(format!("{}\r\n\r\n", lines.join("\r\n")).as_bytes())?;

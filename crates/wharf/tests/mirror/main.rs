@@ -68,6 +68,9 @@ fn push(client: &Client, repository: &str, tag: &str, layer: &[u8]) -> Pushed {
     manifest["layers"][0]["digest"] = layer_digest.clone().into();
     manifest["layers"][0]["size"] = layer.len().into();
     let bytes = manifest.to_string().into_bytes();
-    let digest = put_manifest(client, repository, tag, &manifest).expect(201).require("docker-content-digest").to_owned();
+    let digest = put_manifest(client, repository, tag, &manifest)
+        .expect(201)
+        .require("docker-content-digest")
+        .to_owned();
     Pushed { manifest: bytes, digest, layer: layer.to_vec(), layer_digest }
 }

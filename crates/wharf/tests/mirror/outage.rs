@@ -49,7 +49,10 @@ fn check(target: &str, fault: &Fault) {
         manifest.expect_error_form(manifest_status(&scene));
     }
     if let Some(answer) = blob(&mirror, &unseen) {
-        assert!(answer.status != 200 || answer.body == unseen.layer, "{fault:?}: something wrong was passed on");
+        assert!(
+            answer.status != 200 || answer.body == unseen.layer,
+            "{fault:?}: something wrong was passed on"
+        );
         assert!([200, 502, 503].contains(&answer.status), "{fault:?}: {answer}");
     }
     scene.between.fail(Fault::None);

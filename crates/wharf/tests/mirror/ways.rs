@@ -1,6 +1,6 @@
 //! The ways in: by prefix, by namespace, and by nothing.
 
-use test_kit::house::{put_manifest, pull};
+use test_kit::house::{pull, put_manifest};
 use test_kit::http::Client;
 
 use crate::{Pushed, Scene, push};
@@ -37,7 +37,11 @@ fn three_ways_lead_to_one_cache() {
         pull_all(&mirror, repository, "v1", query, &pushed);
     }
     let layer = format!("GET /v2/library/app/blobs/{}", pushed.layer_digest);
-    assert_eq!(scene.asked(), ["GET /v2/library/app/manifests/v1".to_owned(), layer], "each was fetched once");
+    assert_eq!(
+        scene.asked(),
+        ["GET /v2/library/app/manifests/v1".to_owned(), layer],
+        "each was fetched once"
+    );
     let catalog = mirror.get("/v2/_catalog").expect(200).json();
     assert_eq!(catalog["repositories"], serde_json::json!(["hub/library/app"]));
 }
@@ -133,7 +137,8 @@ fn lists_are_the_upstreams() {
     let pushed = scene.push("library/app", "v1");
     scene.push("library/app", "v2");
     let mirror = scene.mirror();
-    let tags = |query: &str| mirror.get(&format!("/v2/app/tags/list?{query}")).expect(200).json()["tags"].clone();
+    let tags =
+        |query: &str| mirror.get(&format!("/v2/app/tags/list?{query}")).expect(200).json()["tags"].clone();
     assert_eq!(tags("ns=docker.io"), serde_json::json!(["v1", "v2"]));
     assert_eq!(tags("ns=docker.io&n=1"), serde_json::json!(["v1"]));
     assert_eq!(tags("last=v1"), serde_json::json!(["v2"]));
