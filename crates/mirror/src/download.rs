@@ -82,6 +82,7 @@ impl Download {
     /// Lets everybody read while it comes.
     async fn share(&self, sending: Sending, mut upload: Upload, size: u64, outcome: &Told) {
         let flight = Arc::new(Flight::new(self.digest, size, upload.growing()));
+        flight.is_also_of(&self.repository);
         outcome.tell(Ok(Begun::Flying(flight.clone())));
         let arrived = match self.receive(sending, &mut upload, Some(size), Some(&flight)).await {
             Ok(()) => upload.verify(self.digest).await.map_err(FetchError::from),

@@ -3,7 +3,7 @@
 //! Everybody reads from the stage: from memory what is not written yet, from its file what is. The end of the blob is
 //! held back until its digest is known to be right, so that nobody is ever given all of something that is wrong.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use blob::{BlobRead, ByteRange, Growing};
 use bytes::Bytes;
 use futures_util::stream;
-use oci::Digest;
+use oci::{Digest, RepoName};
 use registry::Arriving;
 use tokio::sync::Notify;
 
@@ -40,6 +40,8 @@ struct State {
     /// What may not be written yet: where it begins, and the bytes.
     recent: VecDeque<(u64, Bytes)>,
     end: Option<Result<(), String>>,
+    /// Which are known to have it at their upstream.
+    repositories: HashSet<RepoName>,
     woken: (u64, Instant),
 }
 
@@ -54,12 +56,28 @@ enum Next {
 
 impl Flight {
     pub(crate) fn new(digest: Digest, size: u64, growing: Arc<dyn Growing>) -> Self {
-        let state = State { received: 0, recent: VecDeque::new(), end: None, woken: (0, Instant::now()) };
+        let state = State {
+            received: 0,
+            recent: VecDeque::new(),
+            end: None,
+            repositories: HashSet::new(),
+            woken: (0, Instant::now()),
+        };
         Self { digest, size, growing, state: Mutex::new(state), changed: Notify::new() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it is known that a repository has it.
+    pub(crate) fn is_of(&self, repository: &RepoName) -> bool {
+        self.state().repositories.contains(repository)
+    }
+
+    /// Notes that.
+    pub(crate) fn is_also_of(&self, repository: &RepoName) {
+        self.state().repositories.insert(repository.clone());
     }
 
     /// Takes the next bytes: the stage has them, too.

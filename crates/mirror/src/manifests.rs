@@ -19,6 +19,9 @@ use crate::names::Place;
 /// After a question that an upstream did not answer, it is not asked again about that tag for so long.
 const ASK_AGAIN: Duration = Duration::from_secs(10);
 
+/// How long it is remembered that a tag named a manifest that nobody has asked for yet.
+const WAITS_FOR: Duration = Duration::from_mins(5);
+
 /// A tag of a mirrored repository.
 #[derive(Clone)]
 struct Spot {
@@ -149,6 +152,7 @@ impl Mirror {
                 return Err(FetchError::failing(reason));
             }
             self.fetch(repository, place, &Reference::Digest(now.digest)).await?;
+            self.registry.keep_tag(repository, tag, now.digest).await?;
         }
         self.memory.note_checked(repository, tag, self.registry.meta().now());
         Ok(())
@@ -244,8 +248,7 @@ impl Mirror {
         let Fetched { descriptor, bytes } = place.upstream.ask(&place.path, get).await?;
         let Descriptor { media_type, digest, size, .. } = descriptor;
         self.counts(&place.upstream).fetched(size);
-        let fresh = place.upstream.settings.fresh_for;
-        let mut tags = self.memory.waiting(repository, digest, fresh);
+        let mut tags = self.memory.waiting(repository, digest, WAITS_FOR);
         if let Reference::Tag(tag) = reference
             && !tags.contains(tag)
         {

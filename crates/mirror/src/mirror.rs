@@ -118,7 +118,9 @@ impl Mirror {
             error.into_registry(&repository, place.upstream.key(), &Wanted::Blob(*digest))
         };
         let reference = Reference::Digest(*digest);
-        if self.memory.is_absent(&repository, &reference, place.upstream.settings.absent_for) {
+        // Where a manifest has come since that needs it, it is looked for again.
+        let is_absent = self.memory.is_absent(&repository, &reference, place.upstream.settings.absent_for);
+        if is_absent && !self.registry.is_needed(&repository, digest).await? {
             return Err(fail(FetchError::NotFound));
         }
         let outcome = self.seek_blob(grant, (&repository, &place), digest, want).await;
@@ -138,8 +140,14 @@ impl Mirror {
     ) -> Result<FoundBlob, FetchError> {
         // What another repository has brought here is this one's, too, where it has it: its manifests say so, or its
         // upstream does. Else whoever may read one repository could read all by digest.
-        let is_arriving = self.blobs.look(digest).await.is_some();
-        let is_near = is_arriving || self.registry.is_stored(digest).await?;
+        let arriving = match self.blobs.look(digest).await {
+            Some(Ok(Begun::Flying(flight))) => Some(flight),
+            Some(Ok(Begun::Stored) | Err(_)) | None => None,
+        };
+        if let Some(flight) = arriving.as_ref().filter(|flight| flight.is_of(repository)) {
+            return Ok(FoundBlob::Arriving(flight.clone()));
+        }
+        let is_near = arriving.is_some() || self.registry.is_stored(digest).await?;
         let is_needed = is_near && self.registry.is_needed(repository, digest).await?;
         if !is_needed && (is_near || want == Want::Head) {
             let digest = *digest;
@@ -159,7 +167,10 @@ impl Mirror {
         };
         let begun = self.blobs.join(*digest, |outcome| Box::pin(download.run(outcome))).await;
         match begun.unwrap_or_else(|| Err(FetchError::failing("fetching it ended without a word")))? {
-            Begun::Flying(flight) => Ok(FoundBlob::Arriving(flight)),
+            Begun::Flying(flight) => {
+                flight.is_also_of(repository);
+                Ok(FoundBlob::Arriving(flight))
+            }
             Begun::Stored => {
                 self.registry.link_mirrored(repository, digest).await?;
                 Ok(FoundBlob::Stored(self.registry.blob(grant, digest).await?))

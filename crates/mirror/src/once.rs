@@ -124,7 +124,12 @@ mod tests {
     #[tokio::test]
     async fn work_that_panics_is_over() {
         let once = Once::<u8, ()>::default();
-        let told = once.join(1, |_outcome| Box::pin(async { panic!("as some do") })).await;
-        assert_eq!((told, once.len()), (None, 0));
+        let told = once.join(1, |outcome| {
+            Box::pin(async move {
+                let _kept = outcome;
+                panic!("as some do")
+            })
+        });
+        assert_eq!((told.await, once.len()), (None, 0));
     }
 }
