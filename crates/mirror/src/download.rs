@@ -110,8 +110,9 @@ impl Download {
         };
         match arrived {
             Ok(()) => {
-                let flight = Arc::new(Flight::new(self.digest, upload.length(), upload.growing()));
-                flight.end(Ok(()));
+                let flight = Flight::landed(self.digest, upload.length(), upload.growing());
+                let flight = Arc::new(flight);
+                flight.is_also_of(&self.repository);
                 outcome.tell(Ok(Begun::Flying(flight)));
                 self.keep(upload).await;
             }

@@ -66,6 +66,14 @@ impl Flight {
         Self { digest, size, growing, state: Mutex::new(state), changed: Notify::new() }
     }
 
+    /// One that has landed: all of it is in the stage, and right.
+    pub(crate) fn landed(digest: Digest, size: u64, growing: Arc<dyn Growing>) -> Self {
+        let flight = Self::new(digest, size, growing);
+        flight.state().received = size;
+        flight.end(Ok(()));
+        flight
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -263,6 +271,18 @@ mod tests {
             assert!(part.await.unwrap().unwrap() == content[start..end]);
         }
         assert!(all(&flight, None).await.unwrap() == content, "and who comes after the end");
+    }
+
+    #[tokio::test]
+    async fn what_has_landed_is_read_from_its_file() {
+        let (flying, file, content) = flight(100_000);
+        *file.0.lock().unwrap() = content.clone();
+        let landed = Arc::new(Flight::landed(flying.digest, flying.size, file));
+        assert!(all(&landed, None).await.unwrap() == content);
+        assert!(
+            all(&landed, Some(ByteRange { offset: 99_990, length: 10 })).await.unwrap() == content[99_990..]
+        );
+        assert!(all(&landed, Some(ByteRange { offset: 100_000, length: 0 })).await.unwrap().is_empty());
     }
 
     #[tokio::test]
