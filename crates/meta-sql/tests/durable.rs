@@ -9,10 +9,11 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use meta::{
     Batch, Clock, Commit, Effect, EntryKind, EventKind, Inspect, MetaError, NewEntry, NewManifest, Origin,
-    ReadEvents, ReadLists, ReadManifests, SystemClock, Timestamp, Visible, Write,
+    ReadEvents, ReadLists, ReadManifests, ReadMirrors, RepositoryKind, SystemClock, Timestamp, Visible,
+    Write,
 };
 use meta_sql::{Config, SqliteMeta};
-use oci::{Digest, Reference, RepoName};
+use oci::{Digest, Reference, RepoName, Tag};
 
 fn open(path: &Path) -> Result<SqliteMeta, MetaError> {
     SqliteMeta::open(path, Arc::new(SystemClock), Config::default())
@@ -116,8 +117,12 @@ async fn the_first_schema_is_brought_to_this_one_with_all_it_holds() {
     for round in 0..2 {
         let store = open(&path).expect("a database of the first version");
         assert!(holds(&store, &old).await);
+        let tag: Tag = "v1".parse().expect("a tag");
         let tags = store.tags(&repository(), None, 10).await.expect("tags");
-        assert_eq!(tags, Some(vec!["v1".parse().expect("a tag")]));
+        assert_eq!(tags, Some(vec![tag.clone()]));
+        let kind = store.repository_kind(&repository()).await.expect("its kind");
+        assert_eq!(kind, Some(RepositoryKind::Hosted));
+        let checked = async || store.checked(&repository(), &tag).await.expect("the tag");
         let events = store.events(0, 3).await.expect("events");
         let kinds: Vec<EventKind> = events.iter().map(|event| event.kind).collect();
         assert_eq!(kinds, [EventKind::RepositoryCreated, EventKind::ManifestPushed, EventKind::TagSet]);
@@ -132,7 +137,11 @@ async fn the_first_schema_is_brought_to_this_one_with_all_it_holds() {
             let entry = NewEntry { kind: EntryKind::Project, name, value: "{}".into(), owners: Vec::new() };
             let kept = store.commit(Batch::of(Origin::default(), Write::Entry(entry))).await;
             assert_eq!(kept.expect("it is kept").effects, [Effect::Entry { revision: 1 }]);
+            assert_eq!(checked().await, Some((old.digest, None)));
+            let check = Write::Checked { repository: repository(), tag: tag.clone() };
+            store.commit(Batch::of(Origin::default(), check)).await.expect("it is checked");
         }
+        assert!(checked().await.is_some_and(|(digest, time)| digest == old.digest && time.is_some()));
         let team = Visible::Projects(vec!["team".into()]);
         assert_eq!(store.repositories(&team, None, 10).await.expect("repositories"), [repository()]);
         assert_eq!(store.self_check().await.expect("it is checked"), [""; 0]);

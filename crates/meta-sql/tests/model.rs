@@ -9,14 +9,16 @@ use blob::BlobId;
 use meta::contract::TestClock;
 use meta::{
     Batch, Clock, Collect, Commit, Condition, Effect, Inspect, MetaError, NewBlob, NewManifest, Origin,
-    ReadBlobs, RefKind, Timestamp, Write,
+    ReadBlobs, ReadMirrors, RefKind, Timestamp, Write,
 };
 use meta_sql::SqliteMeta;
 use oci::{Digest, RepoName};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-const REPOSITORIES: usize = 2;
+const REPOSITORIES: usize = 3;
+/// The last of them.
+const MIRROR: usize = 2;
 const BLOBS: usize = 3;
 const MANIFESTS: usize = 4;
 
@@ -27,6 +29,7 @@ enum Step {
     Mount { repository: usize, blob: usize },
     Unlink { repository: usize, blob: usize },
     Renew { repository: usize, blob: usize },
+    Evict { repository: usize, blob: usize },
     PushManifest { repository: usize, manifest: usize },
     DropManifest { repository: usize, manifest: usize },
     Damage { blob: usize },
@@ -44,7 +47,8 @@ fn step() -> impl Strategy<Value = Step> {
         6 => at.clone().prop_map(|(repository, blob)| Step::Push { repository, blob }),
         2 => at.clone().prop_map(|(repository, blob)| Step::Mount { repository, blob }),
         1 => at.clone().prop_map(|(repository, blob)| Step::Unlink { repository, blob }),
-        1 => at.prop_map(|(repository, blob)| Step::Renew { repository, blob }),
+        1 => at.clone().prop_map(|(repository, blob)| Step::Renew { repository, blob }),
+        2 => at.prop_map(|(repository, blob)| Step::Evict { repository, blob }),
         4 => of.clone().prop_map(|(repository, manifest)| Step::PushManifest { repository, manifest }),
         3 => of.prop_map(|(repository, manifest)| Step::DropManifest { repository, manifest }),
         1 => blob.prop_map(|blob| Step::Damage { blob }),
@@ -106,15 +110,16 @@ impl Model {
         Effect::Blob { id: self.stored[&blob].id }
     }
 
-    /// The blobs that are not there, in the order of the manifest; none where it could be stored.
+    /// The blobs that are not there, in the order of the manifest; none where it could be stored. The mirror misses none.
     fn push_manifest(&mut self, repository: usize, manifest: usize) -> Vec<usize> {
         let sound =
             |blob: &usize| self.links.contains_key(&(repository, *blob)) && !self.stored[blob].damaged;
-        let missing: Vec<usize> = needs(manifest).into_iter().filter(|blob| !sound(blob)).collect();
+        let missing: Vec<usize> =
+            needs(manifest).into_iter().filter(|blob| repository != MIRROR && !sound(blob)).collect();
         if missing.is_empty() {
             self.manifests.insert((repository, manifest));
             for blob in needs(manifest) {
-                self.links.insert((repository, blob), None);
+                self.links.entry((repository, blob)).and_modify(|since| *since = None);
             }
         }
         missing
@@ -150,6 +155,15 @@ impl Model {
             self.unlink(*repository, *blob, *since);
         }
         old.into_iter().map(|(_, (repository, blob))| (repo(repository), digest(blob))).collect()
+    }
+
+    /// The ids of the blobs that the mirror holds and nobody else.
+    fn cached(&self) -> BTreeSet<BlobId> {
+        let holders = |blob: usize| self.links.keys().filter(move |(_, held)| *held == blob);
+        let is_cached = |blob: usize| {
+            holders(blob).next().is_some() && holders(blob).all(|(repository, _)| *repository == MIRROR)
+        };
+        self.stored.iter().filter(|(blob, _)| is_cached(**blob)).map(|(_, stored)| stored.id).collect()
     }
 
     fn condemn(&mut self, before: Timestamp) -> BTreeSet<BlobId> {
@@ -235,13 +249,21 @@ impl Pair {
                 let write = Write::Renew { repository: repo(repository), digest: digest(blob) };
                 assert_eq!(self.commit(write).await, expect);
             }
+            Step::Evict { repository, blob } => {
+                let evicted = repository == MIRROR && model.unlink(repository, blob, now);
+                let expect = if evicted { Effect::Done } else { Effect::Absent };
+                let write = Write::Evict { repository: repo(repository), digest: digest(blob) };
+                assert_eq!(self.commit(write).await, expect);
+            }
             Step::PushManifest { repository, manifest: n } => {
                 let missing: Vec<Digest> =
                     model.push_manifest(repository, n).into_iter().map(digest).collect();
                 let write = Write::Manifest { repository: repo(repository), manifest: manifest(n) };
                 let digests = needs(n).into_iter().map(digest).collect();
                 let needs = Condition::BlobsLinked { repository: repo(repository), digests };
-                match store.commit(Batch::of(Origin::default(), write).when(needs)).await {
+                let conditions = if repository == MIRROR { Vec::new() } else { vec![needs] };
+                let batch = Batch { conditions, ..Batch::of(Origin::default(), write) };
+                match store.commit(batch).await {
                     Ok(_) => assert_eq!(missing, []),
                     Err(MetaError::BlobsMissing(digests)) => assert_eq!(digests, missing),
                     Err(error) => panic!("{error}"),
@@ -304,6 +326,8 @@ impl Pair {
         }
         let condemned = self.store.condemned(self.clock.now(), 1_000).await.expect("it is answered");
         assert_eq!(condemned.iter().map(|blob| blob.id).collect::<BTreeSet<_>>(), self.model.condemned);
+        let cached = self.store.cached_blobs(None, 1_000).await.expect("it is answered");
+        assert_eq!(cached.iter().map(|blob| blob.id).collect::<BTreeSet<_>>(), self.model.cached());
         let stored = self.store.blob_rows(None, 1_000).await.expect("it is answered");
         let mut ids: Vec<BlobId> = self.model.stored.values().map(|stored| stored.id).collect();
         ids.sort();
@@ -320,6 +344,7 @@ proptest! {
             let clock = Arc::new(TestClock::new());
             let store = SqliteMeta::in_memory(Arc::clone(&clock) as Arc<dyn Clock>).expect("a store");
             let mut pair = Pair { store, clock, model: Model::default() };
+            pair.commit(Write::Mirror { repository: repo(MIRROR) }).await;
             for step in steps {
                 pair.take(step).await;
                 pair.agree().await;

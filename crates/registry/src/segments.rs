@@ -6,9 +6,10 @@
 //! the one that it goes on from, so that a rebuild reads the history that was kept and not what it left behind,
 //! be that by a crash or because metadata was restored from a backup.
 //!
-//! What is not copied: blobs that no manifest of their repository has needed, use, and who did what before a
-//! rebuild. The segments still tell the latter to whoever reads them. Entries are not copied either: hashes of
-//! passwords have no place among the blobs, and an event that lacks its value would restore nobody.
+//! What is not copied: blobs that no manifest of their repository has needed, those that came to a mirrored one later
+//! than the manifest (they are fetched again), use, and who did what before a rebuild. The segments still tell the
+//! latter to whoever reads them. Entries are not copied either: hashes of passwords have no place among the blobs, and
+//! an event that lacks its value would restore nobody.
 
 mod chain;
 mod form;
@@ -16,7 +17,7 @@ mod replay;
 
 use access::{Action, Grant, Target};
 use blob::{BlobError, BlobKey};
-use meta::{Batch, Event, EventKind, Write};
+use meta::{Batch, Event, EventKind, RepositoryKind, Write};
 use oci::{Digest, Manifest, ManifestLimits, Reference, RepoName, Role};
 
 use crate::{Registry, RegistryError, origin};
@@ -159,7 +160,8 @@ impl Registry {
                 blobs.extend(self.object_of(repository, digest).await?);
             }
         }
-        Ok(Some(ManifestCopy { media_type: record.media_type, bytes: record.bytes, blobs }))
+        let mirrored = self.meta.repository_kind(repository).await? == Some(RepositoryKind::Mirrored);
+        Ok(Some(ManifestCopy { media_type: record.media_type, bytes: record.bytes, blobs, mirrored }))
     }
 
     /// The object of the blob that an event says was healed.

@@ -93,6 +93,9 @@ pub(super) struct ManifestCopy {
     #[serde(with = "base64_bytes")]
     pub(super) bytes: Bytes,
     pub(super) blobs: Vec<BlobCopy>,
+    /// Its repository is mirrored: the manifest may lack blobs.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) mirrored: bool,
 }
 
 /// Which object a blob is.
@@ -330,6 +333,7 @@ mod tests {
             media_type: "a/b".parse().unwrap(),
             bytes: Bytes::copy_from_slice(bytes),
             blobs: vec![blob],
+            mirrored: position % 2 == 0,
         };
         Line::new(event(position, EventKind::ManifestPushed), Some(manifest), Some(blob)).unwrap()
     }

@@ -288,9 +288,13 @@ impl Replay<'_> {
         digest: Digest,
         copy: Option<ManifestCopy>,
     ) -> Result<(), RegistryError> {
+        let mirrored = copy.as_ref().is_some_and(|copy| copy.mirrored);
         match self.manifest_writes(&repository, digest, copy).await? {
             Ok((blobs, write, bytes)) => {
                 blobs.into_iter().for_each(|writes| self.take(writes));
+                self.pending
+                    .writes
+                    .extend(mirrored.then(|| Write::Mirror { repository: repository.clone() }));
                 self.pending.writes.push(write);
                 self.pending.bytes += bytes;
                 self.lost_manifests.remove(&(repository.clone(), digest));
@@ -343,7 +347,8 @@ impl Replay<'_> {
                 restored.push(writes);
             }
         }
-        let missing = required.into_iter().filter(|digest| !held.contains(digest));
+        // Evicted, or not fetched so far: a mirrored repository fetches it when it is asked for.
+        let missing = required.into_iter().filter(|digest| !copy.mirrored && !held.contains(digest));
         let missing: Vec<Digest> = missing.collect();
         if !missing.is_empty() {
             return Ok(Err(format!("the objects of its blobs are gone: {}", crate::error::list(&missing))));

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use access::Action;
 use blob::BlobKey;
-use meta::{EntryKind, EventKind, NewEntry, Write};
-use oci::{Algorithm, Digest};
+use meta::{EntryKind, EventKind, NewEntry, NewManifest, RefKind, RepositoryKind, Write};
+use oci::{Algorithm, Digest, Reference};
 use registry::{CheckItem, GcOptions, ReferrersRequest, RegistryError, ReplayItem, ReplaySummary};
 
 use crate::common::{DAY, Deletion, Image, World, assert_refused, index, parse, repo, sees_all, tag, to};
@@ -171,6 +171,56 @@ async fn a_manifest_without_its_blobs_is_not_restored() {
         assert_eq!(new.resolve("team/app", "latest").await, None, "rather none than an old one");
         new.push("team/app", "latest", &broken).await;
         new.assert_pulls("team/app", "latest", &broken).await;
+    }
+}
+
+/// A mirrored repository is one again, with its manifests: what was evicted or never fetched is no loss.
+#[tokio::test]
+async fn a_mirrored_repository_comes_back_without_what_it_lacks() {
+    for collected in [false, true] {
+        let world = World::new();
+        let image = Image::of(&["kept", "evicted", "never fetched"]);
+        let (kept, evicted) = (Digest::sha256(b"kept"), Digest::sha256(b"evicted"));
+        let repository = || repo("hub/app");
+        world.commit(Write::Mirror { repository: repository() }).await;
+        for content in ["kept", "evicted"] {
+            world.push_blob("hub/app", content).await;
+        }
+        let reference = Reference::Digest(image.digest());
+        let other = World::new();
+        other.push("team/app", "v1", &image).await;
+        let record = other.meta.manifest(&repo("team/app"), &reference).await.unwrap().unwrap();
+        let references = image.blobs().into_iter().map(|digest| (digest, RefKind::Blob)).collect();
+        let manifest = NewManifest {
+            digest: record.digest,
+            media_type: record.media_type,
+            bytes: record.bytes,
+            artifact_type: None,
+            subject: None,
+            annotations: None,
+            references,
+        };
+        world.commit(Write::Manifest { repository: repository(), manifest }).await;
+        world.commit(Write::Tag { repository: repository(), tag: tag("v1"), digest: image.digest() }).await;
+        write(&world).await;
+        world.commit(Write::Evict { repository: repository(), digest: evicted }).await;
+        if collected {
+            world.clock.advance(2 * DAY);
+            assert_eq!(world.collected().await.len(), 1);
+        }
+        let new = rebuilt(&world).await;
+        assert_eq!(state(&new).await, state(&world).await);
+        let kind = new.meta.repository_kind(&repository()).await.unwrap();
+        assert_eq!(kind, Some(RepositoryKind::Mirrored));
+        assert_eq!(new.read_blob("hub/app", &kept).await.unwrap(), b"kept");
+        assert_eq!(
+            new.head_blob("hub/app", &evicted).await.is_ok(),
+            !collected,
+            "its object was still there"
+        );
+        new.clock.advance(2 * DAY);
+        new.collected().await;
+        assert_eq!(new.check(true).await.1, []);
     }
 }
 
