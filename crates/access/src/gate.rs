@@ -63,6 +63,26 @@ pub enum Unauthenticated {
     Unavailable,
 }
 
+impl Unauthenticated {
+    /// What is told of a password that was right, and not enough: whoever sent it may have guessed it. Without a
+    /// password, it says nothing.
+    pub const fn of_right_password(&self) -> Option<&'static str> {
+        match self {
+            Self::SecondFactor | Self::CodeWanted => {
+                Some("the password was right; a second factor is wanted")
+            }
+            Self::WrongCode => Some("the password was right; the code was wrong"),
+            Self::PasswordExpired => Some("the password was right; it must be changed first"),
+            Self::Wrong
+            | Self::Malformed
+            | Self::SecondFactorDue
+            | Self::TooManyAttempts(_)
+            | Self::Busy
+            | Self::Unavailable => None,
+        }
+    }
+}
+
 /// What was found out about who sends a request.
 #[derive(Debug)]
 pub struct Caller {

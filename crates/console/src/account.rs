@@ -314,10 +314,13 @@ impl Console {
         };
         changed.map_err(|error| explain(&error))?;
         // Who has a second factor signs in with it anew.
-        let begun = self.identity.begin_sign_in(&visitor.id, user, new, context.address).await;
-        match begun {
-            Ok(SignIn::Open(opened)) => Ok(self.welcome(visit, &opened, Some("/account?done=password"), "")),
-            Ok(SignIn::Factor) => Ok(Reply::to(visit, "/login").cookie(Cookie::Session.unset(visit.place))),
+        let next = Some("/account?done=password");
+        match self.identity.begin_sign_in(user, new, context.address).await {
+            Ok(SignIn::Open(opened)) => Ok(self.welcome(visit, &opened, next, "")),
+            Ok(SignIn::Factor(browser)) => {
+                let page = self.factor_wanted(visit, &browser, next).await;
+                Ok(page.cookie(Cookie::Session.unset(visit.place)))
+            }
             Err(error) => {
                 let (status, message, _) = sign_in::explain(&error);
                 Err((status, message))

@@ -9,6 +9,8 @@ pub enum Event {
     SignedIn,
     /// Somebody was not let in.
     Refused,
+    /// Somebody gave a password that was right, and it is not enough.
+    FactorWanted,
     /// Somebody signed out, or their provider ended the session.
     SignedOut,
 }

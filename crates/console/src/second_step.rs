@@ -9,6 +9,8 @@ use identity::{IdentityError, Opened, SessionId, Wanted};
 
 use crate::Console;
 use crate::account::explain;
+use crate::cookie::Cookie;
+use crate::observe::Event;
 use crate::page::Reply;
 use crate::sign_in::{LoginForm, OTHER_FORM, code};
 use crate::visit::Visit;
@@ -36,8 +38,21 @@ impl SecondStep<'_> {
 }
 
 impl Console {
-    /// Asks for the second factor of whoever has given their password in this browser.
-    pub(crate) async fn second_step(
+    /// Asks whoever has just given their password for their second factor, in the browser that has this id from then
+    /// on. That is told: maybe somebody has guessed the password.
+    pub(crate) async fn factor_wanted(
+        &self,
+        visit: &Visit<'_>,
+        browser: &SessionId,
+        next: Option<&str>,
+    ) -> Reply {
+        let user = self.identity.pending_user(browser).map(|user| user.to_string()).unwrap_or_default();
+        let detail = Unauthenticated::SecondFactor.of_right_password().unwrap_or_default();
+        self.tell_of(visit, Event::FactorWanted, &user, detail);
+        self.second_step(visit, browser, StatusCode::OK, None, next).await
+    }
+
+    async fn second_step(
         &self,
         visit: &Visit<'_>,
         browser: &SessionId,
@@ -61,7 +76,7 @@ impl Console {
             passkey_action: "/login/passkey",
             code_action: "/login/code",
         };
-        page.reply(status)
+        page.reply(status).cookie(Cookie::Login.set(browser, visit.place))
     }
 
     fn begin_again(&self, visit: &Visit<'_>, error: &IdentityError, next: Option<&str>) -> Reply {

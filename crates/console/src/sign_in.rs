@@ -156,26 +156,25 @@ impl Console {
             let form = LoginForm { message: Some(OTHER_FORM), ..shown };
             return self.login_form(visit, StatusCode::FORBIDDEN, &form);
         }
-        let Some(browser) = visit.login_id() else {
-            return self.login_form(visit, StatusCode::FORBIDDEN, &shown);
-        };
         let password = Secret::new(Query::form(form).first("password").unwrap_or_default());
-        let outcome = self.identity.begin_sign_in(&browser, &user, password, visit.context.address).await;
-        self.begun(visit, &browser, outcome, &shown).await
+        let outcome = self.identity.begin_sign_in(&user, password, visit.context.address).await;
+        self.begun(visit, outcome, &shown).await
     }
 
     /// How a sign-in goes on after the password.
     async fn begun(
         &self,
         visit: &Visit<'_>,
-        browser: &SessionId,
         outcome: Result<SignIn, Unauthenticated>,
         shown: &LoginForm<'_>,
     ) -> Reply {
         match outcome {
             Ok(SignIn::Open(opened)) => self.welcome(visit, &opened, shown.next, ""),
-            Ok(SignIn::Factor) => self.second_step(visit, browser, StatusCode::OK, None, shown.next).await,
-            Err(Unauthenticated::PasswordExpired) => self.expired(visit, shown.user, shown.next),
+            Ok(SignIn::Factor(browser)) => self.factor_wanted(visit, &browser, shown.next).await,
+            Err(error @ Unauthenticated::PasswordExpired) => {
+                self.refused(visit, shown.user, error.of_right_password().unwrap_or_default());
+                self.expired(visit, shown.user, shown.next)
+            }
             Err(error) => {
                 self.refused(visit, shown.user, "");
                 let (status, message, wait) = explain(&error);
@@ -221,9 +220,9 @@ impl Console {
             return again(status, &message);
         }
         // A code is good once: who has a second factor signs in with the next one.
-        let outcome = self.identity.begin_sign_in(&browser, &user, new, context.address).await;
+        let outcome = self.identity.begin_sign_in(&user, new, context.address).await;
         let shown = LoginForm { user: &user, next: next.as_deref(), ..LoginForm::default() };
-        self.begun(visit, &browser, outcome, &shown).await
+        self.begun(visit, outcome, &shown).await
     }
 
     /// The way on for who has signed in: with a session that is new, whatever the browser came with.
@@ -263,9 +262,14 @@ impl Console {
     }
 
     pub(crate) fn refused(&self, visit: &Visit<'_>, claimed: &str, detail: &str) {
+        self.tell_of(visit, Event::Refused, claimed, detail);
+    }
+
+    /// Tells of somebody of whom only the name is known that they gave.
+    pub(crate) fn tell_of(&self, visit: &Visit<'_>, event: Event, claimed: &str, detail: &str) {
         let claimed: String = claimed.chars().take(CLAIMED_MAX).collect();
         self.observer.observe(&Observation {
-            event: Event::Refused,
+            event,
             subject: None,
             claimed: Some(&claimed).filter(|claimed| !claimed.is_empty()).map(String::as_str),
             context: &visit.context,

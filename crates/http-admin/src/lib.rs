@@ -135,6 +135,7 @@ impl AdminEdge {
             (_, Err(problem)) => Err(problem),
             (Err(error), _) => Err(error.into()),
         };
+        let why = outcome.as_ref().err().and_then(|problem| problem.why.clone());
         let mut response = outcome.unwrap_or_else(|problem| {
             let (status, message) = (problem.status.as_u16(), problem.message());
             tracing::info!(request = id.as_str(), client = ?context.address, status, "{message}");
@@ -153,6 +154,7 @@ impl AdminEdge {
             project: params.project.as_ref(),
             signed_in: came.signed_in || by_body,
             claimed: came.claimed.as_deref().or(claimed.get().map(String::as_str)),
+            why: why.as_ref(),
             detail: head.uri.path(),
         });
         if let Some(id) = id.to_header() {

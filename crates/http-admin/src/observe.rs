@@ -1,6 +1,6 @@
 //! What the audit journal is told of requests for administration and for tokens.
 
-use access::{Context, Subject};
+use access::{Context, Subject, Unauthenticated};
 use http::StatusCode;
 use oci::ProjectName;
 
@@ -23,6 +23,8 @@ pub struct Observation<'a> {
     pub signed_in: bool,
     /// Who they said they were, where that was not accepted.
     pub claimed: Option<&'a str>,
+    /// Why it was not.
+    pub why: Option<&'a Unauthenticated>,
     /// What else there is to say: the path, or the scopes of a token.
     pub detail: &'a str,
 }

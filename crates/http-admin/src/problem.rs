@@ -16,11 +16,13 @@ pub(crate) struct Problem {
     pub(crate) status: StatusCode,
     message: String,
     headers: HeaderMap,
+    /// Why somebody's credential was not accepted, where that is the error.
+    pub(crate) why: Option<Unauthenticated>,
 }
 
 impl Problem {
     pub(crate) fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), headers: HeaderMap::new() }
+        Self { status, message: message.into(), headers: HeaderMap::new(), why: None }
     }
 
     pub(crate) fn unknown(message: &str) -> Self {
@@ -78,7 +80,8 @@ impl From<Denied> for Problem {
 impl From<Unauthenticated> for Problem {
     fn from(error: Unauthenticated) -> Self {
         let message = error.to_string();
-        match error {
+        let why = Some(error.clone());
+        let problem = match error {
             Unauthenticated::Wrong | Unauthenticated::Malformed | Unauthenticated::PasswordExpired => {
                 Self::sign_in(message)
             }
@@ -95,7 +98,8 @@ impl From<Unauthenticated> for Problem {
             }
             Unauthenticated::Busy => Self::new(StatusCode::TOO_MANY_REQUESTS, message),
             Unauthenticated::Unavailable => Self::new(StatusCode::SERVICE_UNAVAILABLE, message),
-        }
+        };
+        Self { why, ..problem }
     }
 }
 

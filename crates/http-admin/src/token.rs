@@ -39,6 +39,8 @@ struct Failure {
     error: &'static str,
     message: String,
     retry_after: Option<u64>,
+    /// Why somebody's credential was not accepted, where that is the error.
+    why: Option<Unauthenticated>,
 }
 
 impl TokenEdge {
@@ -83,6 +85,7 @@ impl TokenEdge {
             project: None,
             signed_in: subject.is_some_and(|subject| !subject.is_anonymous()),
             claimed: claimed.as_deref(),
+            why: outcome.as_ref().err().and_then(|failure| failure.why.as_ref()),
             detail: scope,
         });
         match outcome {
@@ -188,7 +191,7 @@ fn document(status: StatusCode, value: &serde_json::Value, caching: &'static str
 
 impl Failure {
     fn new(status: StatusCode, error: &'static str, message: &str) -> Self {
-        Self { status, error, message: message.to_owned(), retry_after: None }
+        Self { status, error, message: message.to_owned(), retry_after: None, why: None }
     }
 
     fn response(self) -> Response<Body> {
@@ -245,7 +248,11 @@ impl From<IdentityError> for Failure {
             IdentityError::Unauthenticated(Unauthenticated::Busy | Unauthenticated::Unavailable) => Some(5),
             _ => None,
         };
-        Self { retry_after, ..Self::new(status, name, &message) }
+        let why = match error {
+            IdentityError::Unauthenticated(why) => Some(why),
+            _ => None,
+        };
+        Self { retry_after, why, ..Self::new(status, name, &message) }
     }
 }
 

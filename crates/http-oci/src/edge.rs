@@ -58,6 +58,8 @@ pub struct Observation<'a> {
     pub signed_in: bool,
     /// Who they said they were, where that was not accepted.
     pub claimed: Option<&'a str>,
+    /// Why it was not.
+    pub why: Option<&'a Unauthenticated>,
 }
 
 /// Is told of each request before its answer goes out: metrics, audit.
@@ -306,7 +308,10 @@ impl OciEdge {
                 Err(self.refused_in_turn(arrived.context.address, refusal).await)
             }
         };
-        let subject = subject.ok();
+        let (subject, why) = match subject {
+            Ok(subject) => (Some(subject), None),
+            Err(why) => (None, Some(why)),
+        };
         let mut response = outcome.unwrap_or_else(|error| arrived.refuse(name, subject.as_deref(), error));
         if let Some(namespace) = namespace.filter(|_| mirrored) {
             response.headers_mut().insert(OCI_NAMESPACE, reply::value(&namespace));
@@ -324,6 +329,7 @@ impl OciEdge {
             digest,
             signed_in,
             claimed: claimed.as_deref(),
+            why: why.as_ref(),
         };
         self.observer.observe(&observation);
         tracing::debug!(

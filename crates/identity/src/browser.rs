@@ -222,6 +222,25 @@ impl Browsers {
         }
     }
 
+    /// Has a session that stands on one factor stand on the one that took its place.
+    pub(crate) fn follow(&self, id: &SessionId, before: &str, now: String) {
+        if let Some(session) = self.sessions().get_mut(&id.hash())
+            && session.proof.factor.as_deref() == Some(before)
+        {
+            session.proof.factor = Some(now);
+        }
+    }
+
+    /// Ends a session, unless it stands on another factor by now. Whether it is over.
+    fn close_on(&self, id: &SessionId, factor: Option<&str>) -> bool {
+        let (key, mut sessions) = (id.hash(), self.sessions());
+        let stands = sessions.get(&key).is_some_and(|session| session.proof.factor.as_deref() != factor);
+        if !stands {
+            sessions.remove(&key);
+        }
+        !stands
+    }
+
     fn close(&self, id: &SessionId) -> Option<Ended> {
         let session = self.sessions().remove(&id.hash())?;
         Some(Ended { subject: session.subject, id_token: session.provider.map(|provider| provider.id_token) })
@@ -259,6 +278,14 @@ fn drop_oldest(sessions: &mut HashMap<[u8; 32], Session>, among: impl Fn(&Sessio
     }
 }
 
+/// An id for a browser that may go on.
+pub(crate) fn new_id() -> Result<SessionId, Unauthenticated> {
+    SessionId::generate().map_err(|error| {
+        tracing::error!(%error, "nobody can sign in");
+        Unauthenticated::Unavailable
+    })
+}
+
 impl Identity {
     /// Signs somebody in whom the OpenID provider knows, and who is a user from then on.
     pub async fn sign_in_from_provider(
@@ -286,10 +313,7 @@ impl Identity {
         let by = By::Session(proof::SessionId { id: String::new(), started: now, ends });
         let proof = Proof { by, ..proof };
         let Known { subject, standing, fresh, until } = self.subject_of(&proof).await?;
-        let id = SessionId::generate().map_err(|error| {
-            tracing::error!(%error, "no session can be opened");
-            Unauthenticated::Unavailable
-        })?;
+        let id = new_id()?;
         let subject_now = Arc::clone(&subject);
         let session = Session {
             user,
@@ -311,24 +335,29 @@ impl Identity {
 
     /// Who has this session; nobody where it has ended.
     pub async fn session(&self, id: &SessionId) -> Result<Option<Seen>, Unauthenticated> {
-        let now = self.directory().now();
-        let Some(session) = self.browsers.touch(id, now) else { return Ok(None) };
-        let epoch = self.directory().epoch();
-        if session.epoch == epoch && session.fresh.is_none_or(|fresh| now < fresh) {
-            let subject = Arc::clone(&session.subject);
-            return Ok(Some(session.seen(id, subject, session.must_enrol, now)));
-        }
-        match self.subject_of(&session.proof).await {
-            Ok(known) => {
-                self.browsers.renew(id, &known, epoch);
-                let must_enrol = known.standing == Standing::Due;
-                Ok(Some(session.seen(id, known.subject, must_enrol, now)))
+        loop {
+            let now = self.directory().now();
+            let Some(session) = self.browsers.touch(id, now) else { return Ok(None) };
+            let epoch = self.directory().epoch();
+            if session.epoch == epoch && session.fresh.is_none_or(|fresh| now < fresh) {
+                let subject = Arc::clone(&session.subject);
+                return Ok(Some(session.seen(id, subject, session.must_enrol, now)));
             }
-            // That nobody could be asked ends no session.
-            Err(error @ (Unauthenticated::Unavailable | Unauthenticated::Busy)) => Err(error),
-            Err(_) => {
-                self.browsers.close(id);
-                Ok(None)
+            match self.subject_of(&session.proof).await {
+                Ok(known) => {
+                    self.browsers.renew(id, &known, epoch);
+                    let must_enrol = known.standing == Standing::Due;
+                    return Ok(Some(session.seen(id, known.subject, must_enrol, now)));
+                }
+                // That nobody could be asked ends no session.
+                Err(error @ (Unauthenticated::Unavailable | Unauthenticated::Busy)) => return Err(error),
+                Err(_) => {
+                    // Another tab may have changed factors, and be about to have the session stand on the new one.
+                    let _one_after_another = self.codes.lock().await;
+                    if self.browsers.close_on(id, session.proof.factor.as_deref()) {
+                        return Ok(None);
+                    }
+                }
             }
         }
     }

@@ -25,8 +25,8 @@ use crate::external::External;
 use crate::keys::Keys;
 use crate::model::{PasswordChange, RobotRecord, TokenRecord, UserRecord};
 use crate::names::{RobotName, UserName};
-use crate::page_factors::{Asked, Pending, Registration};
-use crate::passkey::{Passkeys, Waiting};
+use crate::page_factors::Asked;
+use crate::passkey::{Passkeys, Registering, Waiting};
 use crate::proof::{By, Credential, Known, Proof, SessionId, Standing, mark_of, scope_of, unavailable};
 use crate::secret::Secret;
 use crate::sessions::{SESSION_AUDIENCE, Sessions};
@@ -51,7 +51,8 @@ pub(crate) const AUDIENCE: &str = "wharf";
 pub struct Identity {
     directory: Arc<Directory>,
     pub(crate) attempts: Attempts,
-    /// Held while a code is looked at, so that nobody can try many at once before the first is counted.
+    /// Held while a code is looked at, so that nobody can try many at once before the first is counted; and from a
+    /// change of somebody's factors until the session that made it stands on what it left.
     pub(crate) codes: tokio::sync::Mutex<()>,
     pub(crate) sessions: Sessions,
     remembered: Cache<[u8; 32], Arc<Remembered>>,
@@ -60,9 +61,11 @@ pub struct Identity {
     pub(crate) browsers: Browsers,
     /// Who judges passkeys; nobody where they are not offered.
     pub(crate) passkeys: Option<Arc<dyn Passkeys>>,
-    pub(crate) pending: Waiting<Pending>,
+    /// What those have proved whose password was right.
+    pub(crate) pending: Waiting<Proof>,
     pub(crate) asked: Waiting<Asked>,
-    pub(crate) registering: Waiting<Registration>,
+    /// The judges of new passkeys that browsers were asked for.
+    pub(crate) registering: Waiting<Box<dyn Registering>>,
     anonymous: Arc<Subject>,
     local: Arc<Subject>,
 }

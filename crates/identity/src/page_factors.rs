@@ -12,16 +12,16 @@ use meta::Entry;
 use sha2::{Digest as _, Sha256};
 
 use crate::IdentityError;
-use crate::browser::{Opened, SessionId};
+use crate::browser::{Opened, SessionId, new_id};
 use crate::directory::{
-    Factors, check_passkey, fingerprint_of_passkey, no_factor, passkey_id, signed_in_by_hand,
+    Factors, NewCodes, check_passkey, fingerprint_of_passkey, no_factor, passkey_id, signed_in_by_hand,
 };
 use crate::gate::Identity;
 use crate::model::{
     OneTimeCode, OneTimeCodeShown, PasskeyRecord, PasswordChange, RecoveryCodesShown, TotpStart,
 };
 use crate::names::UserName;
-use crate::passkey::{ANSWER_MAX, Asking, CREDENTIAL_MAX, PasskeyError, Passkeys, Question, Registering};
+use crate::passkey::{ANSWER_MAX, Asking, CREDENTIAL_MAX, PasskeyError, Passkeys, Question};
 use crate::proof::{Proof, unavailable};
 use crate::recovery::RecoveryCodes;
 use crate::second_factor::totp_start;
@@ -52,30 +52,17 @@ impl Purpose {
 pub enum SignIn {
     /// It is done.
     Open(Opened),
-    /// The password was right, and a second factor is wanted.
-    Factor,
-}
-
-/// Somebody whose password was right.
-#[derive(Clone)]
-pub(crate) struct Pending {
-    user: UserName,
-    proof: Proof,
+    /// The password was right, and a second factor is wanted of the browser that has this id from then on: the one
+    /// that it came with may be known to others.
+    Factor(SessionId),
 }
 
 /// A passkey that a browser was asked for.
 pub(crate) struct Asked {
-    user: UserName,
     /// As they were when it was asked: a counter is held against what it was then, and nothing else may have come in
     /// between.
     held: Vec<(Entry, PasskeyRecord)>,
     judge: Box<dyn Asking>,
-}
-
-/// A new passkey that a browser was asked for.
-pub(crate) struct Registration {
-    user: UserName,
-    judge: Box<dyn Registering>,
 }
 
 /// A passkey that was shown.
@@ -132,7 +119,6 @@ impl Identity {
     /// Signs somebody in by name and password on a page, or begins to, where there is a second factor.
     pub async fn begin_sign_in(
         &self,
-        browser: &SessionId,
         user: &str,
         password: Secret,
         address: Option<IpAddr>,
@@ -142,16 +128,17 @@ impl Identity {
         let user = credential.user().ok_or(Unauthenticated::Wrong)?;
         let proof = Proof::of(credential);
         if self.directory().factors(&user).await.map_err(unavailable)?.is_on() {
-            self.pending.put(browser.hash(), Pending { user, proof }, self.directory().now());
-            return Ok(SignIn::Factor);
+            let browser = new_id()?;
+            self.pending.put(browser.hash(), user, proof, self.directory().now());
+            return Ok(SignIn::Factor(browser));
         }
         self.open_browser(user, proof, None).await.map(SignIn::Open)
     }
 
     /// What is wanted of whoever began to sign in with this browser.
     pub async fn wanted_to_sign_in(&self, browser: &SessionId) -> Result<Wanted, IdentityError> {
-        let pending = self.pending_of(browser)?;
-        self.wanted(browser, &pending.user, Purpose::SignIn).await
+        let (user, _) = self.pending_of(browser)?;
+        self.wanted(browser, &user, Purpose::SignIn).await
     }
 
     /// Ends a sign-in with a code.
@@ -161,9 +148,9 @@ impl Identity {
         code: &Secret,
         context: &Context,
     ) -> Result<Opened, IdentityError> {
-        let pending = self.pending_of(browser)?;
-        let factor = self.check_factor(&pending.user, Some(code), context).await?;
-        self.finish_sign_in(browser, pending, factor).await
+        let (user, proof) = self.pending_of(browser)?;
+        let factor = self.check_factor(&user, Some(code), context).await?;
+        self.finish_sign_in(browser, user, Proof { factor, ..proof }).await
     }
 
     /// Ends a sign-in with a passkey. Gives its name, too.
@@ -173,33 +160,32 @@ impl Identity {
         answer: &str,
         context: &Context,
     ) -> Result<(Opened, String), IdentityError> {
-        let pending = self.pending_of(browser)?;
-        let shown = self.show_passkey(browser, &pending.user, Purpose::SignIn, answer, context).await?;
-        let opened = self.finish_sign_in(browser, pending, Some(shown.fingerprint)).await?;
-        Ok((opened, shown.name))
+        let (user, proof) = self.pending_of(browser)?;
+        let shown = self.show_passkey(browser, &user, Purpose::SignIn, answer, context).await?;
+        let proof = Proof { factor: Some(shown.fingerprint), ..proof };
+        Ok((self.finish_sign_in(browser, user, proof).await?, shown.name))
     }
 
     /// Whose sign-in this browser has begun.
     pub fn pending_user(&self, browser: &SessionId) -> Option<UserName> {
-        self.pending_of(browser).ok().map(|pending| pending.user)
+        self.pending_of(browser).ok().map(|(user, _)| user)
     }
 
-    fn pending_of(&self, browser: &SessionId) -> Result<Pending, IdentityError> {
+    fn pending_of(&self, browser: &SessionId) -> Result<(UserName, Proof), IdentityError> {
         self.pending.look(&browser.hash(), self.directory().now()).ok_or(IdentityError::Expired)
     }
 
     async fn finish_sign_in(
         &self,
         browser: &SessionId,
-        pending: Pending,
-        factor: Option<String>,
+        user: UserName,
+        proof: Proof,
     ) -> Result<Opened, IdentityError> {
-        let proof = Proof { factor, ..pending.proof };
-        self.pending.take(&browser.hash(), self.directory().now());
-        let outcome = self.open_browser(pending.user.clone(), proof.clone(), None).await;
+        self.pending.take(&browser.hash(), &user, self.directory().now());
+        let outcome = self.open_browser(user.clone(), proof.clone(), None).await;
         if matches!(outcome, Err(Unauthenticated::PasswordExpired)) {
             // The new password needs no second factor once more: maybe there is none that can be typed.
-            self.pending.put(browser.hash(), Pending { user: pending.user, proof }, self.directory().now());
+            self.pending.put(browser.hash(), user, proof, self.directory().now());
         }
         Ok(outcome?)
     }
@@ -217,7 +203,7 @@ impl Identity {
         let is_shown = match shown_by {
             Ok(browser) => self
                 .pending_of(browser)
-                .is_ok_and(|pending| pending.user.as_str() == user && pending.proof.factor.is_some()),
+                .is_ok_and(|(pending, proof)| pending.as_str() == user && proof.factor.is_some()),
             Err(confirmed) => confirmed.subject.actor().to_string() == user,
         };
         if !is_shown {
@@ -270,7 +256,11 @@ impl Identity {
         context: &Context,
     ) -> Result<(), IdentityError> {
         let user = signed_in_by_hand(subject)?;
-        let factor = self.check_factor(&user, Some(code), context).await?.ok_or_else(|| no_factor(&user))?;
+        if !self.directory().factors(&user).await?.is_on() {
+            return Err(no_factor(&user));
+        }
+        let _one_after_another = self.codes.lock().await;
+        let factor = self.spend_in_turn(&user, code, true, context).await?;
         self.browsers.confirm(id, Some(factor), self.directory().now());
         Ok(())
     }
@@ -320,7 +310,7 @@ impl Identity {
         let mut handle = [0; 16];
         handle.copy_from_slice(&hash[..16]);
         let Question { options, judge } = judge.register(&user, handle, &known)?;
-        self.registering.put(by.id.hash(), Registration { user, judge }, self.directory().now());
+        self.registering.put(by.id.hash(), user, judge, self.directory().now());
         Ok(options)
     }
 
@@ -333,15 +323,14 @@ impl Identity {
         answer: &str,
     ) -> Result<Option<RecoveryCodesShown>, IdentityError> {
         let user = signed_in_by_hand(&by.subject)?;
-        let waiting = self.registering.take(&by.id.hash(), self.directory().now());
-        let Registration { judge, .. } =
-            waiting.filter(|waiting| waiting.user == user).ok_or(IdentityError::Expired)?;
+        let waiting = self.registering.take(&by.id.hash(), &user, self.directory().now());
+        let judge = waiting.ok_or(IdentityError::Expired)?;
         check_passkey(&self.directory().factors(&user).await?, label)?;
         let credential = judge.finish(bounded(answer)?)?;
         if credential.key.to_string().len() > CREDENTIAL_MAX {
             return Err(PasskeyError::Refused("what it says of itself is too long".into()).into());
         }
-        // So that two at once do not make one too many.
+        // So that two at once do not make one too many, and the session stands on it before anybody looks.
         let _one_after_another = self.codes.lock().await;
         self.still(by).await?;
         let (id, codes) = self.directory().add_passkey(&user, context, label, credential).await?;
@@ -386,11 +375,11 @@ impl Identity {
         context: &Context,
         code: &Secret,
     ) -> Result<RecoveryCodesShown, IdentityError> {
+        let _one_after_another = self.codes.lock().await;
         let (user, _) = self.still(by).await?;
-        let codes = self.confirm_totp(&by.subject, context, code).await?;
-        let factor = self.directory().factors(&user).await?.fingerprint_of_codes();
-        self.browsers.confirm(&by.id, factor, self.directory().now());
-        Ok(codes)
+        let NewCodes { shown, record, .. } = self.turn_app_on(&user, context, code).await?;
+        self.browsers.confirm(&by.id, Some(record.fingerprint()), self.directory().now());
+        Ok(RecoveryCodesShown { recovery_codes: shown })
     }
 
     /// Turns an app's codes off.
@@ -400,15 +389,18 @@ impl Identity {
         self.directory().drop_own_factor(&user, context).await
     }
 
-    /// New recovery codes in place of all others.
+    /// New recovery codes in place of all others. What the old ones opened ends, but for this session.
     pub async fn renew_codes(
         &self,
         by: &Confirmed,
         context: &Context,
     ) -> Result<RecoveryCodesShown, IdentityError> {
+        let _one_after_another = self.codes.lock().await;
         let (user, _) = self.still(by).await?;
-        let recovery_codes = self.directory().renew_recovery_codes(&user, context).await?;
-        Ok(RecoveryCodesShown { recovery_codes })
+        let NewCodes { shown, before, record } =
+            self.directory().renew_recovery_codes(&user, context).await?;
+        self.browsers.follow(&by.id, &before, record.fingerprint_of_mark());
+        Ok(RecoveryCodesShown { recovery_codes: shown })
     }
 
     /// Whose session it is, while what was shown in it still counts: the password no longer does once there is a second
@@ -442,8 +434,8 @@ impl Identity {
                     |error| tracing::error!(%user, %error, "the passkeys of a user cannot be asked for"),
                 );
                 asking.ok().map(|Question { options, judge }| {
-                    let asked = Asked { user: user.clone(), held: factors.passkeys, judge };
-                    self.asked.put(purpose.key(browser), asked, self.directory().now());
+                    let asked = Asked { held: factors.passkeys, judge };
+                    self.asked.put(purpose.key(browser), user.clone(), asked, self.directory().now());
                     options
                 })
             }
@@ -460,9 +452,8 @@ impl Identity {
         answer: &str,
         context: &Context,
     ) -> Result<PasskeyShown, IdentityError> {
-        let waiting = self.asked.take(&purpose.key(browser), self.directory().now());
-        let Asked { held, judge, .. } =
-            waiting.filter(|asked| asked.user == *user).ok_or(IdentityError::Expired)?;
+        let waiting = self.asked.take(&purpose.key(browser), user, self.directory().now());
+        let Asked { held, judge } = waiting.ok_or(IdentityError::Expired)?;
         let find = |id: &str| held.iter().find(|(_, record)| record.credential.id == id);
         let credential = judge.finish(bounded(answer)?).map_err(|error| match error {
             PasskeyError::Copied { id } => {

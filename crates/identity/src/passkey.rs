@@ -27,8 +27,9 @@ pub(crate) const CREDENTIAL_MAX: usize = 4 << 10;
 /// How long what was begun on a page waits to be ended.
 const WAITS_FOR: Duration = Duration::from_mins(5);
 
-/// How much may wait at once. Beyond, what was begun first must be begun again.
+/// How much may wait at once, of all and of one user. Beyond, what was begun first must be begun again.
 const WAITING_MAX: usize = 10_000;
+const WAITING_PER_USER: usize = 20;
 
 /// A passkey as whoever judges it keeps it: a public key and what is remembered of it, and nothing secret.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -89,7 +90,20 @@ pub trait Asking: Send {
 }
 
 /// What waits for the next form of a browser.
-pub(crate) struct Waiting<T>(Mutex<HashMap<[u8; 32], (Timestamp, T)>>);
+pub(crate) struct Waiting<T>(Mutex<HashMap<[u8; 32], Kept<T>>>);
+
+struct Kept<T> {
+    since: Timestamp,
+    /// Who began it: it is nobody else's.
+    user: UserName,
+    what: T,
+}
+
+impl<T> Kept<T> {
+    fn is_over(&self, now: Timestamp) -> bool {
+        self.since.plus(WAITS_FOR) <= now
+    }
+}
 
 impl<T> Default for Waiting<T> {
     fn default() -> Self {
@@ -98,35 +112,45 @@ impl<T> Default for Waiting<T> {
 }
 
 impl<T> Waiting<T> {
-    fn all(&self) -> MutexGuard<'_, HashMap<[u8; 32], (Timestamp, T)>> {
+    fn all(&self) -> MutexGuard<'_, HashMap<[u8; 32], Kept<T>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps something for a browser, in place of what it had.
-    pub(crate) fn put(&self, browser: [u8; 32], what: T, now: Timestamp) {
+    /// Keeps something for a user's browser, in place of what it had.
+    pub(crate) fn put(&self, browser: [u8; 32], user: UserName, what: T, now: Timestamp) {
         let mut all = self.all();
-        all.retain(|_, (since, _)| now < since.plus(WAITS_FOR));
-        if all.len() >= WAITING_MAX
-            && !all.contains_key(&browser)
-            && let Some(first) = all.iter().min_by_key(|(_, (since, _))| *since).map(|(key, _)| *key)
-        {
-            all.remove(&first);
+        all.retain(|key, kept| *key != browser && !kept.is_over(now));
+        // Nobody pushes all others out by beginning again and again.
+        if all.values().filter(|kept| kept.user == user).count() >= WAITING_PER_USER {
+            drop_first(&mut all, |kept| kept.user == user);
         }
-        all.insert(browser, (now, what));
+        if all.len() >= WAITING_MAX {
+            drop_first(&mut all, |_| true);
+        }
+        all.insert(browser, Kept { since: now, user, what });
     }
 
-    /// What waits for a browser, which is kept no longer.
-    pub(crate) fn take(&self, browser: &[u8; 32], now: Timestamp) -> Option<T> {
-        let (since, what) = self.all().remove(browser)?;
-        (now < since.plus(WAITS_FOR)).then_some(what)
+    /// What waits for a browser of this user, which is kept no longer.
+    pub(crate) fn take(&self, browser: &[u8; 32], user: &UserName, now: Timestamp) -> Option<T> {
+        let mut all = self.all();
+        all.get(browser).filter(|kept| kept.user == *user)?;
+        all.remove(browser).filter(|kept| !kept.is_over(now)).map(|kept| kept.what)
     }
 }
 
 impl<T: Clone> Waiting<T> {
-    /// What waits for a browser, and goes on waiting.
-    pub(crate) fn look(&self, browser: &[u8; 32], now: Timestamp) -> Option<T> {
+    /// What waits for a browser, and whose it is; it goes on waiting.
+    pub(crate) fn look(&self, browser: &[u8; 32], now: Timestamp) -> Option<(UserName, T)> {
         let all = self.all();
-        all.get(browser).filter(|(since, _)| now < since.plus(WAITS_FOR)).map(|(_, what)| what.clone())
+        let kept = all.get(browser).filter(|kept| !kept.is_over(now))?;
+        Some((kept.user.clone(), kept.what.clone()))
+    }
+}
+
+fn drop_first<T>(all: &mut HashMap<[u8; 32], Kept<T>>, among: impl Fn(&Kept<T>) -> bool) {
+    let candidates = all.iter().filter(|(_, kept)| among(kept));
+    if let Some(first) = candidates.min_by_key(|(_, kept)| kept.since).map(|(key, _)| *key) {
+        all.remove(&first);
     }
 }
 
@@ -144,32 +168,55 @@ mod tests {
         key
     }
 
+    fn user(number: usize) -> UserName {
+        format!("u{number}").parse().unwrap()
+    }
+
     #[test]
     fn what_waits_is_ended_once_in_time_and_by_the_browser_that_began_it() {
         let waiting = Waiting::default();
-        waiting.put(browser(1), "one", at(0));
-        assert_eq!(waiting.take(&browser(2), at(1)), None);
-        assert_eq!(waiting.look(&browser(1), at(1)), Some("one"));
-        assert_eq!(waiting.take(&browser(1), at(1)), Some("one"));
-        assert_eq!(waiting.take(&browser(1), at(1)), None, "once");
-        waiting.put(browser(1), "two", at(0));
-        waiting.put(browser(1), "three", at(0));
-        assert_eq!(waiting.take(&browser(1), at(299)), Some("three"), "the newest counts");
-        waiting.put(browser(1), "four", at(0));
+        let (ann, bob) = (user(1), user(2));
+        waiting.put(browser(1), ann.clone(), "one", at(0));
+        assert_eq!(waiting.take(&browser(2), &ann, at(1)), None);
+        assert_eq!(waiting.take(&browser(1), &bob, at(1)), None, "another user's");
+        assert_eq!(waiting.look(&browser(1), at(1)), Some((ann.clone(), "one")));
+        assert_eq!(waiting.take(&browser(1), &ann, at(1)), Some("one"));
+        assert_eq!(waiting.take(&browser(1), &ann, at(1)), None, "once");
+        waiting.put(browser(1), ann.clone(), "two", at(0));
+        waiting.put(browser(1), ann.clone(), "three", at(0));
+        assert_eq!(waiting.take(&browser(1), &ann, at(299)), Some("three"), "the newest counts");
+        waiting.put(browser(1), ann.clone(), "four", at(0));
         assert_eq!(waiting.look(&browser(1), at(300)), None, "too late");
-        assert_eq!(waiting.take(&browser(1), at(300)), None, "too late");
+        assert_eq!(waiting.take(&browser(1), &ann, at(300)), None, "too late");
     }
 
     #[test]
     fn so_much_waits_and_no_more() {
         let waiting = Waiting::default();
         for number in 0..=WAITING_MAX {
-            waiting.put(browser(number), number, at(i64::from(number > 0)));
+            waiting.put(browser(number), user(number), number, at(i64::from(number > 0)));
         }
         assert_eq!(waiting.all().len(), WAITING_MAX);
         assert_eq!(waiting.look(&browser(0), at(1)), None, "what was first had to go");
-        assert_eq!(waiting.look(&browser(WAITING_MAX), at(1)), Some(WAITING_MAX));
-        waiting.put(browser(0), 0, at(301));
+        let last = (user(WAITING_MAX), WAITING_MAX);
+        assert_eq!(waiting.look(&browser(WAITING_MAX), at(1)), Some(last));
+        waiting.put(browser(0), user(0), 0, at(301));
         assert_eq!(waiting.all().len(), 1, "what is over is not kept");
+    }
+
+    #[test]
+    fn who_begins_often_pushes_nobody_else_out() {
+        let waiting = Waiting::default();
+        waiting.put(browser(0), user(0), 0, at(0));
+        for number in 1..=WAITING_MAX {
+            waiting.put(browser(number), user(1), number, at(i64::from(number > 1)));
+        }
+        assert_eq!(waiting.all().len(), 1 + WAITING_PER_USER);
+        assert!(waiting.look(&browser(0), at(1)).is_some());
+        assert!(waiting.look(&browser(1), at(1)).is_none(), "their own first one had to go");
+        assert!(waiting.look(&browser(WAITING_MAX), at(1)).is_some());
+        // Another form of a browser that waits pushes nothing out.
+        waiting.put(browser(WAITING_MAX), user(1), 1, at(2));
+        assert_eq!(waiting.all().len(), 1 + WAITING_PER_USER);
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use access::{Context, Gate as _, Presented, Subject, Unauthenticated};
 
 use crate::IdentityError;
-use crate::directory::{no_factor, signed_in_by_hand};
+use crate::directory::{NewCodes, no_factor, signed_in_by_hand};
 use crate::gate::Identity;
 use crate::model::{RecoveryCodesShown, TotpStart};
 use crate::names::UserName;
@@ -82,7 +82,7 @@ impl Identity {
         }
         let code = code.ok_or(Unauthenticated::CodeWanted)?;
         let user = crate::directory::oneself(&caller.subject)?;
-        self.spend_code(&user, code, true, context).await?;
+        self.spend_code(&user, code, context).await?;
         Ok(())
     }
 
@@ -122,9 +122,20 @@ impl Identity {
         code: &Secret,
     ) -> Result<RecoveryCodesShown, IdentityError> {
         let user = signed_in_by_hand(subject)?;
-        self.spend_code(&user, code, false, context).await?;
-        let recovery_codes = self.directory().confirm_factor(&user, context).await?;
-        Ok(RecoveryCodesShown { recovery_codes })
+        let _one_after_another = self.codes.lock().await;
+        let NewCodes { shown, .. } = self.turn_app_on(&user, context, code).await?;
+        Ok(RecoveryCodesShown { recovery_codes: shown })
+    }
+
+    /// The same for who holds `codes`.
+    pub(crate) async fn turn_app_on(
+        &self,
+        user: &UserName,
+        context: &Context,
+        code: &Secret,
+    ) -> Result<NewCodes, IdentityError> {
+        self.spend_in_turn(user, code, false, context).await?;
+        self.directory().confirm_factor(user, context).await
     }
 
     /// New recovery codes, in place of those that are left. The code is one that did not come with the sign-in.
@@ -135,8 +146,9 @@ impl Identity {
         code: Option<&Secret>,
     ) -> Result<RecoveryCodesShown, IdentityError> {
         let user = self.own_code(caller, context, code).await?;
-        let recovery_codes = self.directory().renew_recovery_codes(&user, context).await?;
-        Ok(RecoveryCodesShown { recovery_codes })
+        let _one_after_another = self.codes.lock().await;
+        let NewCodes { shown, .. } = self.directory().renew_recovery_codes(&user, context).await?;
+        Ok(RecoveryCodesShown { recovery_codes: shown })
     }
 
     /// Turns codes of the caller's own app off. The code is one that did not come with the sign-in.
@@ -179,7 +191,7 @@ impl Identity {
             return Err(no_factor(&user));
         }
         let code = code.ok_or(Unauthenticated::CodeWanted)?;
-        self.spend_code(&user, code, true, context).await?;
+        self.spend_code(&user, code, context).await?;
         Ok(user)
     }
 
@@ -195,11 +207,22 @@ impl Identity {
             return Ok(None);
         }
         let code = code.ok_or(Unauthenticated::SecondFactor)?;
-        self.spend_code(user, code, true, context).await.map(Some)
+        self.spend_code(user, code, context).await.map(Some)
     }
 
     /// Uses a code up, and counts it where it is wrong. Gives what it stands for.
-    pub(crate) async fn spend_code(
+    async fn spend_code(
+        &self,
+        user: &UserName,
+        code: &Secret,
+        context: &Context,
+    ) -> Result<String, Unauthenticated> {
+        let _one_after_another = self.codes.lock().await;
+        self.spend_in_turn(user, code, true, context).await
+    }
+
+    /// The same for who holds `codes`; or with a code of an app that waits to be confirmed.
+    pub(crate) async fn spend_in_turn(
         &self,
         user: &UserName,
         code: &Secret,
@@ -208,7 +231,6 @@ impl Identity {
     ) -> Result<String, Unauthenticated> {
         // No name that somebody signs in with has a control character.
         let counted = format!("{user}\ntotp");
-        let _one_after_another = self.codes.lock().await;
         self.may_try(&counted, context.address)?;
         let used = self.directory().use_code(user, code, confirmed, context).await.map_err(unavailable)?;
         self.tried(&counted, context.address, used.is_some());

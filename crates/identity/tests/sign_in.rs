@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use access::{Action, Context, Grant, Subject, Target, Unauthenticated};
 use identity::model::{Group, Member, NewUser, PasswordChange, ProviderSubject, Source, UserPatch};
-use identity::{Directory, Identity, Limits, Opened, ProviderAccount, Secret, SessionId, SignIn};
+use identity::{Directory, Identity, Limits, Opened, ProviderAccount, Secret, SignIn};
 use meta::{Clock, Timestamp};
 use meta_sql::SqliteMeta;
 
@@ -72,10 +72,9 @@ fn account(subject: &str, name: &str) -> ProviderAccount {
 
 /// Somebody without a second factor signs in.
 async fn sign_in(identity: &Identity, user: &str, password: &str) -> Result<Opened, Unauthenticated> {
-    let browser = SessionId::generate().unwrap();
-    match identity.begin_sign_in(&browser, user, Secret::new(password), None).await? {
+    match identity.begin_sign_in(user, Secret::new(password), None).await? {
         SignIn::Open(opened) => Ok(opened),
-        SignIn::Factor => Err(Unauthenticated::SecondFactor),
+        SignIn::Factor(_) => Err(Unauthenticated::SecondFactor),
     }
 }
 

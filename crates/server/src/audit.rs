@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use ::audit::{Journal, NewRecord, Options, Outcome, Query, Record, SealKey, Window};
-use access::{Action, Actor, Context, Subject};
+use access::{Action, Actor, Context, Subject, Unauthenticated};
 use anyhow::{Context as _, Result, bail};
 use http::{Method, StatusCode};
 use http_admin::{JournalPlace, Permission};
@@ -311,20 +311,24 @@ pub(crate) struct Observers {
 }
 
 impl Observers {
-    /// Writes that somebody was refused: of nobody in particular, not without end.
+    /// Writes that somebody was refused: of nobody in particular, not without end. A password that was `right` must
+    /// not be lost among guesses that were not.
     fn refused(
         &self,
         auditor: &Auditor,
         subject: Option<&Subject>,
         address: Option<IpAddr>,
+        right: Option<&str>,
         record: &NewRecord<'_>,
     ) {
         let worth = match subject.filter(|subject| !subject.is_anonymous()) {
-            Some(_) => Worth::Written,
-            None => self.refusals.count(address, SystemClock.now().micros()),
+            None if right.is_none() => self.refusals.count(address, SystemClock.now().micros()),
+            _ => Worth::Written,
         };
         match worth {
-            Worth::Written => auditor.append(record),
+            Worth::Written => {
+                auditor.append(&NewRecord { detail: right.unwrap_or(record.detail), ..*record })
+            }
             Worth::Last => auditor.append(&NewRecord { detail: MORE, ..*record }),
             Worth::Passed => false,
         };
@@ -375,6 +379,11 @@ impl<'a> Asked<'a> {
 
 fn is_refusal(status: StatusCode) -> bool {
     matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS)
+}
+
+/// What is to be told of the password of who was refused, where it was right. Who sent none has claimed no name.
+fn right(claimed: Option<&str>, why: Option<&Unauthenticated>) -> Option<&'static str> {
+    claimed.and(why).and_then(Unauthenticated::of_right_password)
 }
 
 /// What somebody wanted who was refused.
@@ -444,7 +453,8 @@ impl http_oci::Observe for Observers {
         if taken.is_some() {
             auditor.append(&record);
         } else {
-            self.refused(auditor, subject, context.address, &record);
+            let right = right(observation.claimed, observation.why);
+            self.refused(auditor, subject, context.address, right, &record);
         }
     }
 }
@@ -477,7 +487,8 @@ impl http_admin::Observe for Observers {
             ..asked.record(action, outcome)
         };
         if refused {
-            self.refused(auditor, subject, context.address, &record);
+            let right = right(observation.claimed, observation.why);
+            self.refused(auditor, subject, context.address, right, &record);
         } else {
             auditor.append(&record);
         }
@@ -490,6 +501,7 @@ impl ::console::Observe for Observers {
         let (action, outcome, status) = match observation.event {
             ::console::Event::SignedIn => ("sign-in", Outcome::Success, StatusCode::OK),
             ::console::Event::Refused => ("sign-in", Outcome::Denied, StatusCode::FORBIDDEN),
+            ::console::Event::FactorWanted => ("sign-in", Outcome::Denied, StatusCode::UNAUTHORIZED),
             ::console::Event::SignedOut => ("sign-out", Outcome::Success, StatusCode::OK),
         };
         let asked = Asked::of(observation.subject, observation.claimed, observation.context, status);

@@ -179,6 +179,7 @@ mod tests {
             digest: None,
             signed_in: false,
             claimed: None,
+            why: None,
         });
         metrics.set_totals(&Totals { blobs: 7, ..Totals::default() });
         metrics.count_job("gc", true);

@@ -76,19 +76,22 @@ impl Factors {
         self.codes.as_ref().map_or(0, |(_, codes)| codes.recovery.left())
     }
 
-    /// What a code stands for from now on.
-    pub(crate) fn fingerprint_of_codes(&self) -> Option<String> {
-        self.codes.as_ref().map(|(_, codes)| codes.fingerprint())
-    }
-
     /// What tells each of them.
     pub(crate) fn fingerprints(&self) -> Vec<String> {
         let passkeys = self.passkeys.iter().map(|(entry, _)| fingerprint_of_passkey(passkey_id(entry)));
-        // A session that a recovery code opened goes on when an app comes to the passkeys.
         let codes =
             self.codes.iter().flat_map(|(_, codes)| [codes.fingerprint(), codes.fingerprint_of_mark()]);
         passkeys.chain(codes).collect()
     }
+}
+
+/// New recovery codes in place of others.
+pub(crate) struct NewCodes {
+    pub(crate) shown: Vec<Secret>,
+    /// What told the others.
+    pub(crate) before: String,
+    /// What is kept of them.
+    pub(crate) record: FactorRecord,
 }
 
 impl Directory {
@@ -206,7 +209,7 @@ impl Directory {
         &self,
         user: &UserName,
         context: &Context,
-    ) -> Result<Vec<Secret>, IdentityError> {
+    ) -> Result<NewCodes, IdentityError> {
         let (entry, mut record) = self.get::<FactorRecord>(EntryKind::Factor, &name(user)).await?;
         if record.secret.is_none() || record.last_step.is_none() {
             return Err(IdentityError::Conflict);
@@ -220,7 +223,7 @@ impl Directory {
         &self,
         user: &UserName,
         context: &Context,
-    ) -> Result<Vec<Secret>, IdentityError> {
+    ) -> Result<NewCodes, IdentityError> {
         let factors = self.factors(user).await?;
         let Some(codes) = factors.is_on().then_some(factors.codes).flatten() else {
             return Err(no_factor(user));
@@ -232,12 +235,14 @@ impl Directory {
         &self,
         user: &UserName,
         context: &Context,
-        (entry, mut record): (Entry, FactorRecord),
-    ) -> Result<Vec<Secret>, IdentityError> {
-        let (shown, kept) = RecoveryCodes::generate()?;
-        record.recovery = kept;
+        (entry, old): (Entry, FactorRecord),
+    ) -> Result<NewCodes, IdentityError> {
+        let (shown, recovery) = RecoveryCodes::generate()?;
+        let before = old.fingerprint_of_mark();
+        // With another mark, so that what the old codes opened ends.
+        let record = FactorRecord { recovery, mark: FactorRecord::new()?.mark, ..old };
         self.replace(by(user, context), &entry, factor(user, &record)).await?;
-        Ok(shown)
+        Ok(NewCodes { shown, before, record })
     }
 
     /// Keeps a code for the command line. Only after a passkey was shown.

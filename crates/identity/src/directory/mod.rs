@@ -47,7 +47,7 @@ use crate::signing_key::SigningKey;
 pub use bootstrap::FirstStart;
 pub(crate) use elsewhere::Heard;
 pub use factors::SecondFactorFor;
-pub(crate) use factors::{Factors, no_factor, signed_in_by_hand};
+pub(crate) use factors::{Factors, NewCodes, no_factor, signed_in_by_hand};
 pub(crate) use passkeys::{check_passkey, fingerprint_of_passkey, passkey_id};
 pub use provider::ProviderAccount;
 pub(crate) use tokens::oneself;

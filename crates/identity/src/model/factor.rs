@@ -29,7 +29,7 @@ pub(crate) struct FactorRecord {
     /// A code for the command line, which a page gave to who had shown a passkey.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) one_time: Option<OneTimeCode>,
-    /// What tells these codes from those that take their place when all factors are removed.
+    /// What tells these recovery codes from those that take their place.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) mark: String,
 }
@@ -62,7 +62,7 @@ impl FactorRecord {
         if one_time.is_some_and(|kept| kept.code.take(code)) {
             return self.one_time.take().map(|used| used.fingerprint);
         }
-        self.recovery.take(code).then(|| self.fingerprint())
+        self.recovery.take(code).then(|| self.fingerprint_of_mark())
     }
 
     /// Uses up a code of the app alone, also of one that waits to be confirmed.
@@ -76,7 +76,7 @@ impl FactorRecord {
         step.is_some()
     }
 
-    /// What tells the app, or where there is none its user's codes, from what takes its place.
+    /// What tells the app, or where there is none the recovery codes, from what takes its place.
     pub(crate) fn fingerprint(&self) -> String {
         match &self.secret {
             Some(secret) if self.confirmed => crate::proof::fingerprint(&SecretHash::of(&secret.base32())),
@@ -84,7 +84,7 @@ impl FactorRecord {
         }
     }
 
-    /// What tells the codes by themselves.
+    /// What tells the recovery codes by themselves.
     pub(crate) fn fingerprint_of_mark(&self) -> String {
         format!("codes:{}", self.mark)
     }

@@ -11,7 +11,7 @@ use identity::{
     Caller, Claimant, Directory, Identity, IdentityError, Limits, SecondFactorFor, Secret, TokenRequest,
 };
 use meta::contract::TestClock;
-use meta::{Clock as _, EntryKind, ReadEntries as _};
+use meta::{Clock, EntryKind, ReadEntries as _};
 use meta_sql::SqliteMeta;
 
 pub(crate) const PASSWORD: &str = "a rather long passphrase";
@@ -46,13 +46,15 @@ impl House {
     /// The same, with somebody who judges passkeys.
     pub(crate) async fn with_passkeys(second_factor: SecondFactorFor) -> Self {
         let house = Self::new(second_factor).await;
-        let directory = Directory::open(
-            Arc::clone(&house.store) as _,
-            Arc::clone(&house.clock) as _,
-            house.limits.clone(),
-        );
+        let clock = Arc::clone(&house.clock);
+        house.by_clock(clock).await
+    }
+
+    /// The same, where those who sign in are looked at by another clock.
+    pub(crate) async fn by_clock(self, clock: Arc<dyn Clock>) -> Self {
+        let directory = Directory::open(Arc::clone(&self.store) as _, clock, self.limits.clone());
         let identity = Identity::open(Arc::new(directory.await.unwrap())).await.unwrap();
-        Self { identity: Arc::new(identity.with_passkeys(Arc::new(crate::passkeys::Judge))), ..house }
+        Self { identity: Arc::new(identity.with_passkeys(Arc::new(crate::passkeys::Judge))), ..self }
     }
 
     /// The same, where nobody must have a second factor.

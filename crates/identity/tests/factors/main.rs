@@ -2,6 +2,7 @@
 
 mod enforced;
 mod house;
+mod pages;
 mod passkeys;
 mod sessions;
 

@@ -54,36 +54,36 @@ impl Asking for Judging {
     }
 }
 
-/// Gives the password on a page, in a browser of its own. Who has no second factor has a session then.
-async fn begin(house: &House, user: &str) -> (SessionId, Option<SessionId>) {
-    let browser = SessionId::generate().unwrap();
-    let begun = house.identity.begin_sign_in(&browser, user, Secret::new(PASSWORD), None).await.unwrap();
-    let session = match begun {
-        SignIn::Open(opened) => Some(opened.id),
-        SignIn::Factor => None,
-    };
-    (browser, session)
+/// Gives the password on a page. Who has no second factor has a session then; others, a browser that waits for it.
+pub(crate) async fn begin(house: &House, user: &str) -> Result<SessionId, SessionId> {
+    match house.identity.begin_sign_in(user, Secret::new(PASSWORD), None).await.unwrap() {
+        SignIn::Open(opened) => Ok(opened.id),
+        SignIn::Factor(browser) => Err(browser),
+    }
 }
 
 /// The same up to the question for a passkey.
-async fn asked(house: &House, user: &str) -> SessionId {
-    let (browser, session) = begin(house, user).await;
-    assert!(session.is_none());
+pub(crate) async fn asked(house: &House, user: &str) -> SessionId {
+    let browser = begin(house, user).await.unwrap_err();
     assert!(house.identity.wanted_to_sign_in(&browser).await.unwrap().passkey.is_some());
     browser
 }
 
-async fn confirmed(house: &House, session: &SessionId) -> Option<Confirmed> {
+pub(crate) async fn confirmed(house: &House, session: &SessionId) -> Option<Confirmed> {
     house.identity.session(session).await.unwrap().unwrap().confirmed
 }
 
-async fn add(house: &House, by: &Confirmed, name: &str) -> Result<bool, IdentityError> {
+pub(crate) async fn add(house: &House, by: &Confirmed, name: &str) -> Result<bool, IdentityError> {
     house.identity.begin_passkey(by).await.unwrap();
     let answer = format!("{name} 1");
     house.identity.finish_passkey(by, &context(), name, &answer).await.map(|codes| codes.is_some())
 }
 
-async fn show(house: &House, browser: &SessionId, answer: &str) -> Result<SessionId, IdentityError> {
+pub(crate) async fn show(
+    house: &House,
+    browser: &SessionId,
+    answer: &str,
+) -> Result<SessionId, IdentityError> {
     let shown = house.identity.sign_in_with_passkey(browser, answer, &context()).await;
     shown.map(|(opened, _)| opened.id)
 }
@@ -91,8 +91,7 @@ async fn show(house: &House, browser: &SessionId, answer: &str) -> Result<Sessio
 #[tokio::test]
 async fn a_passkey_is_shown_after_the_password_and_each_answer_counts_once() {
     let house = House::with_passkeys(SecondFactorFor::Volunteers).await;
-    let (_, session) = begin(&house, "ann").await;
-    let session = session.unwrap();
+    let session = begin(&house, "ann").await.unwrap();
     let by = confirmed(&house, &session).await.unwrap();
     assert!(add(&house, &by, "key").await.unwrap(), "the first comes with recovery codes");
     assert!(house.identity.session(&session).await.unwrap().is_some(), "the session stands on it");
@@ -118,7 +117,7 @@ async fn a_passkey_is_shown_after_the_password_and_each_answer_counts_once() {
 #[tokio::test]
 async fn there_are_so_many_each_with_a_name_and_a_session_ends_with_its_own() {
     let house = House::with_passkeys(SecondFactorFor::Volunteers).await;
-    let session = begin(&house, "ann").await.1.unwrap();
+    let session = begin(&house, "ann").await.unwrap();
     let by = confirmed(&house, &session).await.unwrap();
     for name in ["", &"x".repeat(51), "a\nb"] {
         assert!(matches!(add(&house, &by, name).await, Err(IdentityError::Invalid(_))), "{name}");
@@ -151,13 +150,13 @@ async fn there_are_so_many_each_with_a_name_and_a_session_ends_with_its_own() {
     assert!(matches!(add(&house, &by, "key2").await, Err(IdentityError::Exists { .. })), "one of that name");
     let ann = "ann".parse().unwrap();
     house.directory().delete_factor_of(&users(), &access::Subject::local(), &ann).await.unwrap();
-    assert!(begin(&house, "ann").await.1.is_some(), "an administrator removed them all");
+    assert!(begin(&house, "ann").await.is_ok(), "an administrator removed them all");
 }
 
 #[tokio::test]
 async fn what_is_confirmed_is_so_for_five_minutes() {
     let house = House::with_passkeys(SecondFactorFor::Everybody).await;
-    let session = begin(&house, "ann").await.1.unwrap();
+    let session = begin(&house, "ann").await.unwrap();
     let seen = house.identity.session(&session).await.unwrap().unwrap();
     assert!(seen.must_enrol && seen.confirmed.is_some());
     house.clock.advance(9 * STEP);
@@ -185,7 +184,7 @@ async fn what_is_confirmed_is_so_for_five_minutes() {
 #[tokio::test]
 async fn an_app_beside_passkeys_needs_a_code_and_what_a_code_opened_ends_with_its_passkey() {
     let house = House::with_passkeys(SecondFactorFor::Volunteers).await;
-    let session = begin(&house, "ann").await.1.unwrap();
+    let session = begin(&house, "ann").await.unwrap();
     let by = confirmed(&house, &session).await.unwrap();
     house.identity.begin_passkey(&by).await.unwrap();
     let shown = house.identity.finish_passkey(&by, &context(), "key", "key 1").await.unwrap().unwrap();
@@ -217,11 +216,11 @@ async fn an_app_beside_passkeys_needs_a_code_and_what_a_code_opened_ends_with_it
 #[tokio::test]
 async fn who_has_a_passkey_that_cannot_be_read_signs_in_with_a_recovery_code() {
     let house = House::with_passkeys(SecondFactorFor::Volunteers).await;
-    let session = begin(&house, "ann").await.1.unwrap();
+    let session = begin(&house, "ann").await.unwrap();
     let by = confirmed(&house, &session).await.unwrap();
     house.identity.begin_passkey(&by).await.unwrap();
     let shown = house.identity.finish_passkey(&by, &context(), "key", "unreadable 1").await.unwrap().unwrap();
-    let (browser, _) = begin(&house, "ann").await;
+    let browser = begin(&house, "ann").await.unwrap_err();
     assert!(house.identity.wanted_to_sign_in(&browser).await.unwrap().passkey.is_none());
     house.identity.sign_in_with_code(&browser, &shown.recovery_codes[0], &context()).await.unwrap();
 }

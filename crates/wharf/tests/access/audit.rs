@@ -164,6 +164,48 @@ fn records_are_exported_as_lines_and_for_syslog() {
 }
 
 #[test]
+fn a_password_that_was_right_is_told_however_many_were_not() {
+    let house = House::start(EXE);
+    let ann = house.user("ann");
+    let start = send(&ann, "POST", "/me/totp", &json!({})).expect(201).json();
+    let secret = totp_rs::Secret::try_from_base32(house::text(&start["secret"])).unwrap();
+    let app = totp_rs::Builder::new().with_secret(secret).build_noncompliant();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let code = app.generate(now.as_secs()).to_string();
+    send(&ann, "POST", "/me/totp/confirm", &json!({"code": code})).expect(200);
+    let new = json!({"name": "bob", "password": PASSWORD, "must_change_password": true});
+    send(&house.admin, "POST", "/users", &new).expect(201);
+
+    // Of this address, no more refusals of nobody in particular are written in this minute.
+    let unreadable = house.anybody().with("Authorization", "Basic ?");
+    for _ in 0..130 {
+        unreadable.get("/v2/").expect(401);
+    }
+    let session = json!({"user": "ann", "password": PASSWORD});
+    let form = [("grant_type", "password"), ("username", "ann"), ("password", PASSWORD)];
+    ann.get("/v2/").expect(401);
+    ann.get("/api/v1/me").expect(401);
+    ann.get("/token?service=wharf").expect(401);
+    house::post_form(&house.anybody(), &form).expect(401);
+    send(&house.anybody(), "POST", "/session", &session).expect(401);
+    ann.with("X-Wharf-OTP", &code).get("/api/v1/me").expect(401);
+    house.anybody().basic("bob", PASSWORD).get("/v2/").expect(401);
+    house.anybody().basic("eve", PASSWORD).get("/v2/").expect(401);
+    let told = |actor: &str| {
+        let found = records(&house, &format!("action=sign-in&outcome=denied&actor={actor}"));
+        let facts = found.iter().map(|record| format!("{} {}", record["status"], record["detail"]));
+        facts.collect::<Vec<_>>()
+    };
+    let right = |what: &str| format!("401 \"the password was right; {what}\"");
+    let wanted = right("a second factor is wanted");
+    let mut of_ann = vec![wanted; 5];
+    of_ann.push(right("the code was wrong"));
+    assert_eq!(told("ann"), of_ann);
+    assert_eq!(told("bob"), [right("it must be changed first")]);
+    assert_eq!(told("eve"), Vec::<String>::new(), "a guess that was wrong");
+}
+
+#[test]
 fn a_change_of_the_journal_is_noticed() {
     let house = House::start(EXE);
     let verify = || house.admin.request("POST", "/api/v1/audit/verify").send().expect(200).json();

@@ -1,13 +1,15 @@
 //! An app that shows codes, on the pages, in a browser without scripts.
 
 use serde_json::{Value, json};
+use test_kit::http::Response;
 use totp_rs::{Builder, Secret, Totp};
 
 use crate::World;
 use crate::chromium::Chromium;
 
-/// A password of ann's.
+/// Passwords of ann's.
 const PASSWORD: &str = "rowing upstream at dawn";
+const OTHER_PASSWORD: &str = "another passphrase of ann";
 
 /// The code of so many steps from here. The server takes that of the next step, too, so that a test need not wait.
 fn code(app: &Totp, steps: u64) -> String {
@@ -56,6 +58,7 @@ fn an_app_is_set_up_signed_in_with_and_removed() {
     let second = world.sign_in(&mut other, "ann", PASSWORD);
     assert_eq!((second.status, other.text("h1").as_str()), (200, "Second factor"));
     other.picture("second-step-code");
+    world.journal_says("sign-in", "ann", "the password was right; a second factor is wanted");
     for (code, status) in [("000000", 403), (recovery[0].as_str(), 200)] {
         other.fill("#code", code);
         assert_eq!(other.click("text=Use the code").status, status, "{code}");
@@ -81,6 +84,67 @@ fn an_app_is_set_up_signed_in_with_and_removed() {
 }
 
 #[test]
+fn who_changes_the_password_shows_the_second_factor_at_once() {
+    let world = world(World::builder());
+    let mut browser = Chromium::start();
+    world.sign_in(&mut browser, "ann", PASSWORD);
+    browser.go(&world.url("/account/factors"));
+    let (_, recovery) = enrol(&mut browser);
+    browser.go(&world.url("/account"));
+    for (field, value) in [("#current", PASSWORD), ("#new", OTHER_PASSWORD), ("#repeated", OTHER_PASSWORD)] {
+        browser.fill(field, value);
+    }
+    let step = browser.click("text=Change the password");
+    assert_eq!((step.status, browser.text("h1").as_str()), (200, "Second factor"));
+    assert!(browser.cookie("wharf_session").is_none());
+    browser.fill("#code", &recovery[0]);
+    assert_eq!(browser.click("text=Use the code").url, world.url("/account?done=password"));
+    assert!(browser.text("[role=status]").contains("Your password is changed"));
+}
+
+#[test]
+fn who_knows_the_cookie_of_the_first_step_does_not_get_the_second() {
+    let world = world(World::builder());
+    let mut browser = Chromium::start();
+    world.sign_in(&mut browser, "ann", PASSWORD);
+    browser.go(&world.url("/account/factors"));
+    let (app, _) = enrol(&mut browser);
+
+    let client = world.server.client();
+    let cookie = |answer: &Response| {
+        let cookies = answer.headers.iter().filter(|(name, _)| name == "set-cookie");
+        let of_login: Vec<_> = cookies.filter(|(_, value)| value.starts_with("wharf_login=")).collect();
+        assert_eq!(of_login.len(), 1, "{of_login:?}");
+        of_login[0].1.split(';').next().unwrap().to_owned()
+    };
+    let csrf = |answer: &Response| {
+        let page = String::from_utf8_lossy(&answer.body).into_owned();
+        let (_, rest) = page.split_once(r#"name="csrf" value=""#).expect("the page has a form");
+        rest.split_once('"').unwrap().0.to_owned()
+    };
+    let send = |path: &str, cookie: &str, form: &str| {
+        let request = client.request("POST", path).header("Origin", world.server.url());
+        let request = request.header("Content-Type", "application/x-www-form-urlencoded");
+        request.header("Cookie", cookie).body(form).send()
+    };
+    let login = client.request("GET", "/login").send();
+    let (planted, first) = (cookie(&login), csrf(&login));
+    let password = PASSWORD.replace(' ', "+");
+    let step = send("/login", &planted, &format!("csrf={first}&user=ann&password={password}"));
+    let (own, second) = (cookie(&step), csrf(&step));
+    assert_eq!(step.status, 200);
+    assert_ne!((&own, &second), (&planted, &first));
+    let code = code(&app, 1);
+    for (cookie, csrf) in [(&planted, &first), (&planted, &second), (&own, &first)] {
+        let other = send("/login/code", cookie, &format!("csrf={csrf}&code={code}"));
+        assert_eq!(other.status, 403);
+        assert!(!other.headers.iter().any(|(_, value)| value.starts_with("wharf_session=")));
+    }
+    let signed_in = send("/login/code", &own, &format!("csrf={second}&code={code}"));
+    assert_eq!((signed_in.status, signed_in.require("location")), (303, "/account"));
+}
+
+#[test]
 fn who_must_have_one_is_led_to_set_an_app_up() {
     let world = world(World::builder().config("[auth]\nrequire_second_factor = [\"guest\"]\n"));
     world.admin("PUT", "/projects/team", &json!({})).expect(201);
@@ -91,8 +155,8 @@ fn who_must_have_one_is_led_to_set_an_app_up() {
     enrol(&mut browser);
     assert_eq!(browser.go(&world.url("/account")).url, world.url("/account"));
     // Who must change the password, too, shows the second factor on the way, and is asked for no code after that.
-    let patch = json!({"password": "another passphrase of ann"});
+    let patch = json!({"password": OTHER_PASSWORD});
     world.admin("PATCH", "/users/ann", &patch).expect(200);
-    let second = world.sign_in(&mut browser, "ann", "another passphrase of ann");
+    let second = world.sign_in(&mut browser, "ann", OTHER_PASSWORD);
     assert_eq!((second.status, browser.text("h1").as_str()), (200, "Second factor"));
 }

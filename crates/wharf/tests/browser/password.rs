@@ -187,6 +187,7 @@ fn who_must_change_the_password_does_so_first() {
     assert_eq!(browser.text("h1"), "Choose a new password");
     assert!(browser.cookie(SESSION).is_none());
     browser.picture("new-password");
+    world.journal_says("sign-in", "ann", "the password was right; it must be changed first");
     let change = |browser: &mut Chromium, current: &str, new: &str, repeated: &str| {
         browser.fill("#current", current);
         browser.fill("#new", new);
