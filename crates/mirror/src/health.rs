@@ -16,6 +16,9 @@ const FAILURES: u32 = 5;
 const REST: Retry =
     Retry { failures: u32::MAX, first: Duration::from_secs(2), longest: Duration::from_secs(60) };
 
+/// Why it is left alone after 429.
+const ENOUGH: &str = "it allows no more requests for now";
+
 /// How long it is left alone after 429 where it does not say.
 const LIMITED: Duration = Duration::from_secs(30);
 
@@ -102,7 +105,13 @@ impl Health {
         let mut state = self.state();
         state.trying = None;
         match said {
-            Said::Something => (state.failures, state.closed) = (0, None),
+            Said::Something => {
+                state.failures = 0;
+                // Who was asked before it had enough says nothing of whether it has.
+                if state.closed.is_some_and(|(until, reason)| reason != ENOUGH || until <= now) {
+                    state.closed = None;
+                }
+            }
             Said::Nothing => {
                 state.failures = state.failures.saturating_add(1);
                 if let Some(times) = (state.failures + 1).checked_sub(FAILURES).filter(|times| *times > 0) {
@@ -112,7 +121,7 @@ impl Health {
             }
             Said::Later(wait) => {
                 let until = now + wait.unwrap_or(LIMITED).min(LIMITED_MAX);
-                state.closed = Some((until, "it allows no more requests for now"));
+                state.closed = Some((until, ENOUGH));
             }
         }
     }
@@ -183,8 +192,11 @@ mod tests {
     fn it_is_not_asked_before_it_wants_to_be() {
         let (health, start) = (Health::default(), Instant::now());
         health.note(Said::Later(Some(10 * SECOND)), start);
+        health.note(Said::Something, start);
         assert_eq!(health.admit(start + 4 * SECOND).unwrap_err().wait, 6 * SECOND);
         assert_eq!(health.admit(start + 10 * SECOND), Ok(()));
+        health.note(Said::Something, start + 10 * SECOND);
+        assert_eq!([health.admit(start + 10 * SECOND), health.admit(start + 10 * SECOND)], [Ok(()), Ok(())]);
         health.note(Said::Later(Some(Duration::MAX)), start);
         assert!(health.admit(start + LIMITED_MAX).is_ok(), "not for ever");
     }

@@ -6,10 +6,10 @@ use std::time::Duration;
 use access::Grant;
 use bytes::Bytes;
 use client::Fetched;
-use futures_util::future::BoxFuture;
 use meta::Timestamp;
-use oci::{Descriptor, Reference, RepoName, Tag};
+use oci::{Descriptor, Digest, Reference, RepoName, Tag};
 use registry::{FoundManifest, Mirrored, RegistryError, Stale, Want};
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::error::{FetchError, Wanted};
@@ -81,20 +81,23 @@ impl Mirror {
         if age.is_some_and(|age| age < settings.fresh_for) {
             return Ok(found);
         }
-        let has_failed = self.memory.has_failed(&spot.repository, &spot.tag, ASK_AGAIN);
         let is_soon_enough = age.is_some_and(|age| age < settings.fresh_for + settings.stale_for);
-        let asking = (!has_failed).then(|| self.ask_again(spot.clone(), found.digest));
-        let outcome = match asking {
-            None => Err("it did not answer a moment ago".to_owned()),
-            // It goes on by itself.
-            Some(asking) if is_soon_enough => {
-                tokio::spawn(asking);
+        let outcome = if self.memory.has_failed(&spot.repository, &spot.tag, ASK_AGAIN) {
+            Err("it did not answer a moment ago".to_owned())
+        } else {
+            let mut asking = self.ask_again(&spot, found.digest);
+            if is_soon_enough {
                 return Ok(found);
             }
-            Some(asking) => match timeout(settings.patience, tokio::spawn(asking)).await {
-                Ok(Ok(outcome)) => outcome,
-                Ok(Err(_)) | Err(_) => Err("it takes too long to answer".to_owned()),
-            },
+            match timeout(settings.patience, asking.wait_for(Option::is_some)).await {
+                Ok(Ok(outcome)) => outcome.clone().unwrap_or(Ok(())),
+                Ok(Err(_)) => Err("the question ended without a word".to_owned()),
+                Err(_) => {
+                    // Nobody else need wait as long for it.
+                    self.memory.note_failed(&spot.repository, &spot.tag);
+                    Err("it takes too long to answer".to_owned())
+                }
+            }
         };
         let Err(reason) = outcome else {
             let reference = Reference::Tag(spot.tag);
@@ -126,22 +129,25 @@ impl Mirror {
         Ok(checked.map(|checked| since(checked, self.registry.meta().now())))
     }
 
-    /// Asks what a tag names now, and fetches that where it is something else. Tells why it could not.
-    fn ask_again(&self, spot: Spot, before: oci::Digest) -> BoxFuture<'static, Result<(), String>> {
-        let this = self.clone();
-        Box::pin(async move {
-            let outcome = this.look_again(&spot, before).await;
-            if outcome.is_err() {
-                this.memory.note_failed(&spot.repository, &spot.tag);
-            }
-            outcome.map_err(|error| match error {
-                FetchError::NotFound => "it says that there is no such tag any more".to_owned(),
-                error => error.to_string(),
+    /// Asks what a tag names now, and fetches that where it is something else: once for all who want to know, and to its
+    /// end whoever leaves. Tells why it could not.
+    fn ask_again(&self, spot: &Spot, before: Digest) -> watch::Receiver<Option<Result<(), String>>> {
+        let (this, asked) = (self.clone(), spot.clone());
+        self.checks.begin((spot.repository.clone(), spot.tag.clone()), |outcome| {
+            Box::pin(async move {
+                let looked = this.look_again(&asked, before).await;
+                if looked.is_err() {
+                    this.memory.note_failed(&asked.repository, &asked.tag);
+                }
+                outcome.tell(looked.map_err(|error| match error {
+                    FetchError::NotFound => "it says that there is no such tag any more".to_owned(),
+                    error => error.to_string(),
+                }));
             })
         })
     }
 
-    async fn look_again(&self, spot: &Spot, before: oci::Digest) -> Result<(), FetchError> {
+    async fn look_again(&self, spot: &Spot, before: Digest) -> Result<(), FetchError> {
         let Spot { repository, place, tag } = spot;
         let now = self.head(spot).await?;
         if now.digest == before {

@@ -30,7 +30,9 @@ pub struct Mirror {
     counts: Arc<HashMap<String, Arc<Counts>>>,
     pub(crate) manifests: Once<(RepoName, Reference), Result<FoundManifest, FetchError>>,
     pub(crate) heads: Once<(RepoName, Tag), Result<Descriptor, FetchError>>,
+    pub(crate) checks: Once<(RepoName, Tag), Result<(), String>>,
     pub(crate) lists: Arc<Lists>,
+    blob_heads: Once<(RepoName, Digest), Result<Option<u64>, FetchError>>,
     blobs: Once<Digest, Result<Begun, FetchError>>,
 }
 
@@ -47,7 +49,9 @@ impl Mirror {
             memory: Arc::default(),
             manifests: Once::default(),
             heads: Once::default(),
+            checks: Once::default(),
             lists: Arc::default(),
+            blob_heads: Once::default(),
             blobs: Once::default(),
         }
     }
@@ -150,10 +154,8 @@ impl Mirror {
         let is_near = arriving.is_some() || self.registry.is_stored(digest).await?;
         let is_needed = is_near && self.registry.is_needed(repository, digest).await?;
         if !is_needed && (is_near || want == Want::Head) {
-            let digest = *digest;
-            let head =
-                |repository: Arc<client::Repository>| async move { repository.head_blob(&digest).await };
-            if let (Want::Head, Some(size)) = (want, place.upstream.ask(&place.path, head).await?) {
+            let size = self.head_blob(repository, place, *digest).await?;
+            if let (Want::Head, Some(size)) = (want, size) {
                 return Ok(FoundBlob::Upstream { size });
             }
         }
@@ -176,6 +178,23 @@ impl Mirror {
                 Ok(FoundBlob::Stored(self.registry.blob(grant, digest).await?))
             }
         }
+    }
+
+    /// The size of a blob at its upstream, where that says it.
+    async fn head_blob(
+        &self,
+        repository: &RepoName,
+        place: &Place,
+        digest: Digest,
+    ) -> Result<Option<u64>, FetchError> {
+        let place = place.clone();
+        let asked = self.blob_heads.join((repository.clone(), digest), |outcome| {
+            Box::pin(async move {
+                let head = |remote: Arc<client::Repository>| async move { remote.head_blob(&digest).await };
+                outcome.tell(place.upstream.ask(&place.path, head).await);
+            })
+        });
+        asked.await.unwrap_or_else(|| Err(FetchError::failing("the question ended without a word")))
     }
 
     async fn bytes_of(

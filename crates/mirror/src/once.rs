@@ -44,24 +44,29 @@ where
     /// The outcome of the work that goes on about `key`, or else of `work`, which is begun. `None` where it ended and
     /// told nothing, as after a panic.
     pub async fn join(&self, key: K, work: impl FnOnce(Outcome<T>) -> BoxFuture<'static, ()>) -> Option<T> {
-        let mut outcome = {
-            let mut running = self.running();
-            match running.get(&key) {
-                Some(outcome) => outcome.clone(),
-                None => {
-                    let (sender, receiver) = watch::channel(None);
-                    running.insert(key.clone(), receiver.clone());
-                    let (work, over) = (work(Outcome(sender)), Over { all: self.0.clone(), key });
-                    tokio::spawn(async move {
-                        // Also where the work panics.
-                        let _over = over;
-                        work.await;
-                    });
-                    receiver
-                }
-            }
-        };
+        let mut outcome = self.begin(key, work);
         outcome.wait_for(Option::is_some).await.ok()?.clone()
+    }
+
+    /// Begins that work, unless it goes on already, and waits for nothing.
+    pub fn begin(
+        &self,
+        key: K,
+        work: impl FnOnce(Outcome<T>) -> BoxFuture<'static, ()>,
+    ) -> watch::Receiver<Option<T>> {
+        let mut running = self.running();
+        if let Some(outcome) = running.get(&key) {
+            return outcome.clone();
+        }
+        let (sender, receiver) = watch::channel(None);
+        running.insert(key.clone(), receiver.clone());
+        let (work, over) = (work(Outcome(sender)), Over { all: self.0.clone(), key });
+        tokio::spawn(async move {
+            // Also where the work panics.
+            let _over = over;
+            work.await;
+        });
+        receiver
     }
 
     /// The outcome of the work that goes on about `key`, where there is some.

@@ -102,7 +102,10 @@ impl Registry {
         upload: Upload,
         digest: Digest,
     ) -> Result<(), RegistryError> {
-        self.meta.commit(self.mirror_batch(repository)).await?;
+        if let Err(error) = self.meta.commit(self.mirror_batch(repository)).await {
+            upload.cancel().await?;
+            return Err(error.into());
+        }
         self.finish_upload(&grant(repository), upload, digest).await
     }
 
