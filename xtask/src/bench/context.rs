@@ -15,6 +15,8 @@ pub struct Options {
     pub pairs: usize,
     /// Fewer rounds and smaller stores: shows that everything runs, measures nothing worth quoting.
     pub quick: bool,
+    /// Whether a line of JSON ends it.
+    pub json: bool,
     /// The benchmarks to run; all where empty.
     pub only: Vec<String>,
     /// The server that is judged.

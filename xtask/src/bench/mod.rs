@@ -23,6 +23,7 @@ mod scale;
 mod server;
 mod stats;
 mod store;
+mod tiers;
 mod writes;
 
 use crate::tools::{self, Purpose};
@@ -35,9 +36,10 @@ use std::path::Path;
 use std::process::Command;
 
 const USAGE: &str = "\
-usage: cargo xtask bench [options]
+usage: cargo xtask bench [NAME ...] [options]
 
   --only NAME[,NAME]   run these benchmarks only
+  --json                 ends with a line of JSON, of benchmarks that have one
   --pairs N            interleaved pairs of each comparison (20)
   --quick              few pairs, small stores: shows that everything runs, measures nothing worth quoting
   --wharf PATH         measure this binary instead of building one
@@ -56,6 +58,7 @@ const BENCHES: &[Bench] = &[
     ("push-64m", writes::large),
     ("push-4k", writes::small),
     ("copy", copy::run),
+    ("tiers", tiers::run),
     ("footprint", footprint::run),
     ("scale", scale::run),
     ("gc-load", gc_load::run),
@@ -72,7 +75,16 @@ pub fn run(args: &[String]) -> Result<()> {
     if args.first().is_some_and(|arg| arg == fair::COMMAND) {
         return fair::load(&args[1..]);
     }
+    let hidden: [(&str, fn(&[String]) -> Result<()>); 3] = [
+        (tiers::relay::COMMAND, tiers::relay::run),
+        (tiers::node::COMMAND, tiers::node::run),
+        (tiers::PUSH, tiers::push),
+    ];
+    if let Some((_, run)) = hidden.iter().find(|(name, _)| args.first().is_some_and(|arg| arg == name)) {
+        return run(&args[1..]);
+    }
     let options = parse(args)?;
+    let json = options.json;
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the workspace")?;
     let wharf = match &options.wharf {
         Some(binary) => binary.clone(),
@@ -90,7 +102,11 @@ pub fn run(args: &[String]) -> Result<()> {
         sections.push(bench(&context).with_context(|| format!("benchmark {name}"))?);
     }
     let command = format!("cargo xtask bench {}", args.join(" "));
-    report::publish(&context, command.trim_end(), &sections)
+    report::publish(&context, command.trim_end(), &sections)?;
+    if json && let Some(headline) = sections.iter().rev().find_map(|section| section.headline.as_ref()) {
+        println!("{headline}");
+    }
+    Ok(())
 }
 
 /// A load generator that is not optimised would measure itself.
@@ -110,14 +126,17 @@ fn wanted(options: &Options) -> impl Iterator<Item = &'static Bench> {
 }
 
 fn parse(args: &[String]) -> Result<Options> {
-    let mut options = Options { pairs: 0, quick: false, only: Vec::new(), subject: Kind::Wharf, wharf: None };
+    let mut options =
+        Options { pairs: 0, quick: false, json: false, only: Vec::new(), subject: Kind::Wharf, wharf: None };
     let mut args = args.iter();
     while let Some(arg) = args.next() {
         let mut value = || args.next().with_context(|| format!("{arg} needs a value\n{USAGE}"));
         match arg.as_str() {
             "--quick" => options.quick = true,
+            "--json" => options.json = true,
+            name if !name.starts_with('-') => options.only.push(name.to_owned()),
             "--pairs" => options.pairs = value()?.parse().context("--pairs needs a number")?,
-            "--only" => options.only = value()?.split(',').map(str::to_owned).collect(),
+            "--only" => options.only.extend(value()?.split(',').map(str::to_owned)),
             "--wharf" => options.wharf = Some(std::path::absolute(value()?)?),
             "--subject" => options.subject = Kind::from_name(value()?)?,
             _ => bail!("unknown option {arg}\n{USAGE}"),

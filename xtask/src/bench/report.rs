@@ -20,6 +20,8 @@ pub struct Section {
     comparisons: Vec<Comparison>,
     facts: Vec<Fact>,
     notes: Vec<String>,
+    /// What the benchmark comes to, for programs.
+    pub headline: Option<serde_json::Value>,
 }
 
 /// One measured value that is not a ratio.
@@ -34,7 +36,7 @@ struct Fact {
 impl Section {
     /// An empty section.
     pub fn new(name: &'static str, title: &'static str) -> Section {
-        Section { name, title, comparisons: Vec::new(), facts: Vec::new(), notes: Vec::new() }
+        Section { name, title, comparisons: Vec::new(), facts: Vec::new(), notes: Vec::new(), headline: None }
     }
 
     /// Adds comparisons.
@@ -70,6 +72,11 @@ impl Section {
     /// Adds a sentence below the tables.
     pub fn note(&mut self, text: impl Into<String>) {
         self.notes.push(text.into());
+    }
+
+    /// Sets what the benchmark comes to.
+    pub fn headline(&mut self, values: serde_json::Value) {
+        self.headline = Some(values);
     }
 
     /// The section in Markdown.
