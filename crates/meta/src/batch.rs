@@ -265,6 +265,19 @@ pub enum Write {
     },
 }
 
+impl Write {
+    /// The repository that comes into being by this where it is not there, or becomes another kind.
+    pub(crate) const fn may_create(&self) -> Option<&RepoName> {
+        match self {
+            Self::Blob { repository, .. }
+            | Self::Link { repository, .. }
+            | Self::Manifest { repository, .. }
+            | Self::Mirror { repository } => Some(repository),
+            _ => None,
+        }
+    }
+}
+
 /// What a write did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {

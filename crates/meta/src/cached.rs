@@ -1,7 +1,7 @@
 //! A metadata store with its hottest answers in memory.
 //!
-//! Only what was found is kept, never an absence, so a push needs no thought for what was asked before it. A
-//! commit drops the entries that its writes touch after it is durable and before it is answered. A reader that
+//! Only what was found is kept, and no absence but that of a repository, so a push needs little thought for what was
+//! asked before it. A commit drops the entries that its writes touch after it is durable and before it is answered. A reader that
 //! looked before the commit and would store its answer after it finds its place in the cache taken away: what
 //! it read is answered, and not kept. So whoever asks after a commit was answered never sees what was before.
 //!
@@ -70,7 +70,8 @@ struct Kept {
     tags: Cache<TagKey, Digest, ByBytes>,
     manifests: Cache<DigestKey, ManifestRecord, ByBytes>,
     blobs: Cache<DigestKey, BlobRecord>,
-    kinds: Cache<RepoName, RepositoryKind>,
+    /// Also that a repository is not there: whoever asks for a name that may be an upstream's asks for that each time.
+    kinds: Cache<RepoName, Option<RepositoryKind>>,
     /// How many commits have dropped something.
     drops: AtomicU64,
 }
@@ -143,6 +144,9 @@ impl Kept {
         }
         self.drops.fetch_add(1, Ordering::SeqCst);
         for (write, effect) in writes.iter().zip(effects) {
+            if let Some(repository) = write.may_create() {
+                self.kinds.remove(repository);
+            }
             match (write, effect) {
                 (
                     Write::Blob { repository, blob: crate::NewBlob { digest, .. } }
@@ -171,14 +175,12 @@ impl Kept {
                 (Write::ExpireLinks { .. }, Effect::Expired { links }) => {
                     links.iter().for_each(|(repository, digest, _)| self.drop_blob(repository, digest));
                 }
-                (Write::Mirror { repository }, _) => {
-                    self.kinds.remove(repository);
-                }
                 // Any number of repositories may hold the blob, and it is a rare thing.
                 (Write::Damaged { .. } | Write::Sound { .. }, _) => self.blobs.clear(),
                 // A condemned blob has no links, so nothing of it is kept here; nor is the rest.
                 (
                     Write::ExpireLinks { .. }
+                    | Write::Mirror { .. }
                     | Write::Checked { .. }
                     | Write::Condemn { .. }
                     | Write::Forget { .. }
@@ -415,18 +417,16 @@ impl ReadEntries for CachedMeta {
 impl ReadMirrors for CachedMeta {
     fn repository_kind<'a>(&'a self, repository: &'a RepoName) -> Answer<'a, Option<RepositoryKind>> {
         if let Some(kind) = self.kept.kinds.get(repository) {
-            return Box::pin(std::future::ready(Ok(Some(kind))));
+            return Box::pin(std::future::ready(Ok(kind)));
         }
         Box::pin(async move {
             let guard = match self.kept.kinds.get_value_or_guard_async(repository).await {
-                Ok(kind) => return Ok(Some(kind)),
+                Ok(kind) => return Ok(kind),
                 Err(guard) => guard,
             };
             let found = self.inner.repository_kind(repository).await?;
-            if let Some(kind) = found {
-                // Refused where a commit took the place away: see the head of this file.
-                let _refused = guard.insert(kind);
-            }
+            // Refused where a commit took the place away: see the head of this file.
+            let _refused = guard.insert(found);
             Ok(found)
         })
     }

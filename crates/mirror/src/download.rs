@@ -213,6 +213,7 @@ impl Download {
             if size.is_some_and(|size| after > size) {
                 return Err(FetchError::Refused { reason: "more bytes came than were announced".into() });
             }
+            self.upstream.pace.pass(bytes.len() as u64).await;
             self.counts.fetched(bytes.len() as u64);
             upload.append(bytes.clone()).await?;
             if let Some(flight) = flight {

@@ -13,6 +13,7 @@ mod memory;
 mod mirror;
 mod names;
 mod once;
+mod pace;
 mod stats;
 mod upstream;
 

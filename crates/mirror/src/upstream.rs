@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 
 use crate::error::FetchError;
 use crate::health::{Closed, Health, Said, Standing};
+use crate::pace::Pace;
 
 /// The most repositories of a remote that are kept open.
 const OPEN_MAX: usize = 1_000;
@@ -34,6 +35,8 @@ pub struct Settings {
     pub patience: Duration,
     /// How many blobs are fetched at once.
     pub downloads: usize,
+    /// How many bytes of blobs a second; any number where that is 0.
+    pub bandwidth: u64,
 }
 
 /// One of its registries.
@@ -76,6 +79,7 @@ pub struct Upstream {
     library: Option<String>,
     links: Vec<Link>,
     pub(crate) downloads: Semaphore,
+    pub(crate) pace: Pace,
 }
 
 impl Upstream {
@@ -84,7 +88,8 @@ impl Upstream {
         let library = remotes.iter().find_map(|remote| remote.library.clone());
         let links = remotes.into_iter().map(Link::open).collect::<Result<_, _>>()?;
         let downloads = Semaphore::new(settings.downloads.clamp(1, Semaphore::MAX_PERMITS));
-        Ok(Self { settings, library, links, downloads })
+        let pace = Pace::new(settings.bandwidth);
+        Ok(Self { settings, library, links, downloads, pace })
     }
 
     /// The first part of its repositories' names.

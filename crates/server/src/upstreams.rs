@@ -71,6 +71,8 @@ pub struct UpstreamSection {
     pub timeout: Span,
     /// How many blobs are fetched at once.
     pub downloads: usize,
+    /// How many bytes of blobs a second; 0 for any number.
+    pub bandwidth: u64,
     /// Whether everybody may pull, where the project of its name is made.
     pub public: bool,
 }
@@ -103,6 +105,7 @@ impl TryFrom<Table> for UpstreamSection {
             patience: take(&mut table, "patience", seconds(5))?,
             timeout: take(&mut table, "timeout", seconds(20))?,
             downloads: take(&mut table, "downloads", 16)?,
+            bandwidth: take(&mut table, "bandwidth", 0)?,
             public: take(&mut table, "public", false)?,
             first: table.try_into()?,
         })
@@ -131,6 +134,7 @@ impl UpstreamSection {
             absent_for: self.absent_for.into(),
             patience: self.patience.into(),
             downloads: self.downloads,
+            bandwidth: self.bandwidth,
         };
         Upstream::open(settings, remotes).with_context(wrong)
     }

@@ -65,6 +65,7 @@ impl Subject {
 /// A repository is hosted until it is marked, once and for all; only its coming into being is an event.
 pub async fn a_repository_is_marked_as_mirrored(on: Subject) {
     assert_eq!(on.kind("hub/app").await, None);
+    assert_eq!(on.kind("team/app").await, None);
     on.mirror("hub/app").await;
     on.store_blob("team/app", "a layer").await;
     on.store_blob("hub/app", "a layer").await;
