@@ -211,6 +211,20 @@ impl ClientError {
         }
     }
 
+    /// Whether the registry itself, or the way there, does not work right now, whatever is asked of it: an answer that is
+    /// no good, or a store that it redirects to, says nothing of that.
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Lost { .. } | Self::Silent { .. } => true,
+            Self::Status { status, elsewhere, .. } => {
+                !elsewhere && (status.is_server_error() || *status == 408)
+            }
+            Self::Busy { status, .. } => status.is_server_error() || *status == 408,
+            Self::Auth { error, .. } => error.is_outage(),
+            _ => false,
+        }
+    }
+
     /// Whether the same request may succeed a moment later.
     pub(crate) const fn is_transient(&self) -> bool {
         match self {

@@ -18,6 +18,9 @@ const MOST: usize = 20_000;
 /// The most pages of them: a server that links round in a circle must not be followed for ever.
 const PAGES: usize = 1000;
 
+/// The most bytes that they have together, their annotations included.
+const BYTES: usize = 16 << 20;
+
 impl Repository {
     /// The manifests whose subject is `digest`.
     pub async fn list_referrers(&self, digest: &Digest) -> Result<Vec<Descriptor>, ClientError> {
@@ -31,7 +34,7 @@ impl Repository {
     async fn ask_api(&self, digest: &Digest) -> Result<Option<Vec<Descriptor>>, ClientError> {
         let mut next = Some(self.url(&format!("referrers/{digest}")));
         let mut all = Vec::new();
-        let mut pages = 0;
+        let (mut pages, mut bytes) = (0, 0);
         while let Some(url) = next.take() {
             pages += 1;
             let call = Call::new(Method::GET, url.clone(), self.scope(Access::Pull))
@@ -56,8 +59,11 @@ impl Repository {
             next = next_page(&self.transport, &url, response.headers())?;
             let page = read_index(&body);
             all.extend(page.ok_or_else(|| not_an_index(&url))?);
-            if all.len() > MOST || pages > PAGES {
-                let what = format!("more than {MOST} referrers of one manifest, or {PAGES} pages of them");
+            bytes += body.len();
+            if all.len() > MOST || pages > PAGES || bytes > BYTES {
+                let what = format!(
+                    "more than {MOST} referrers of one manifest, {PAGES} pages of them, or {BYTES} bytes"
+                );
                 return Err(ClientError::Answer { url: url.into(), what });
             }
         }

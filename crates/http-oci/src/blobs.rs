@@ -4,7 +4,7 @@ use blob::{BlobRead, ByteRange};
 use http::{Response, StatusCode};
 use http_kit::{Body, FileRange};
 use oci::{Digest, RepoName};
-use registry::Want;
+use registry::{FoundBlob, Want};
 
 use crate::edge::Call;
 use crate::error::WireError;
@@ -18,11 +18,13 @@ pub(crate) async fn get(
     let grant = call.grant(repository)?;
     let want = if call.is_head() { Want::Head } else { Want::Bytes };
     let found = call.pull.blob(&grant, digest, want).await?;
+    // A part of what is on its way may turn out to be wrong: a cache in front must not keep it.
+    let is_sure = !matches!(&found, FoundBlob::Arriving(arriving) if !arriving.is_verified());
     let content = Content {
         digest,
         media_type: "application/octet-stream",
         total: found.size(),
-        caching: reply::IMMUTABLE,
+        caching: if is_sure { reply::IMMUTABLE } else { reply::UNSURE },
     };
     let selected = content.select(call)?;
     let range = match selected {

@@ -357,18 +357,21 @@ impl OciEdge {
             Ok(endpoint) => endpoint,
             Err(error) => return (Err(misrouted(error)), false),
         };
-        let (is_pull, adds) = (endpoint.operation().pulls(), endpoint.operation().adds());
+        let operation = endpoint.operation();
         let Some(repository) = endpoint.repository_mut() else { return (Ok(endpoint), false) };
         // What is pushed goes where its name says, whatever registry the client thinks that this is.
-        let located = self.pull.locate(repository, namespace.filter(|_| is_pull)).await;
+        let located = self.pull.locate(repository, namespace.filter(|_| operation.pulls())).await;
         let refused = match located {
-            Ok(Located::Here) => return (Ok(endpoint), false),
-            Ok(Located::Mirror(name)) if is_pull => {
+            Ok(Located::Mirror(name)) if operation.adds() => RegistryError::Mirrored(name).into(),
+            Ok(Located::Mirror(name)) => {
+                *repository = name;
+                return (Ok(endpoint), operation.pulls());
+            }
+            Ok(Located::Pathless(name)) if operation.pulls() => {
                 *repository = name;
                 return (Ok(endpoint), true);
             }
-            Ok(Located::Mirror(name)) if adds && name == *repository => RegistryError::Mirrored(name).into(),
-            Ok(Located::Mirror(_)) => return (Ok(endpoint), false),
+            Ok(Located::Here | Located::Pathless(_)) => return (Ok(endpoint), false),
             Ok(Located::Nowhere) => unknown_namespace(namespace.unwrap_or_default()),
             Err(error) => error.into(),
         };

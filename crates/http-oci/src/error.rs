@@ -213,6 +213,7 @@ fn translate(error: &RegistryError) -> (StatusCode, Code) {
         RegistryError::Conflict | RegistryError::Collecting => (StatusCode::CONFLICT, Code::Unknown),
         // Never 429 or 408: containerd would ask again at once, where it could ask the next mirror.
         RegistryError::UpstreamUnavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, Code::Unknown),
+        RegistryError::UpstreamDenies { .. } => (StatusCode::FORBIDDEN, Code::Denied),
         RegistryError::UpstreamRefused { .. } => (StatusCode::BAD_GATEWAY, Code::Unknown),
         RegistryError::Mirrored(_) => (StatusCode::METHOD_NOT_ALLOWED, Code::Unsupported),
         RegistryError::WrongGrant { .. }

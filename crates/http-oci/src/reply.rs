@@ -17,6 +17,8 @@ use crate::error::{Code, WireError};
 pub(crate) const IMMUTABLE: &str = "max-age=31536000, immutable";
 /// The same for content that is named by a tag, which may move: ask again, the `ETag` makes it cheap.
 pub(crate) const REVALIDATE: &str = "no-cache";
+/// The same for what nobody has verified yet.
+pub(crate) const UNSURE: &str = "no-store";
 
 pub(crate) const DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 pub(crate) const DOCKER_UPLOAD_UUID: HeaderName = HeaderName::from_static("docker-upload-uuid");

@@ -1,6 +1,7 @@
 //! Fetching one blob: into the store, and past those who wait for it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use client::{ClientError, OpenBlob};
@@ -11,17 +12,17 @@ use registry::{Registry, RegistryError, Upload};
 use transfer::Retry;
 
 use crate::error::FetchError;
-use crate::flight::Flight;
+use crate::flight::{Flight, Landing};
 use crate::once::Outcome;
 use crate::stats::Counts;
 use crate::upstream::Upstream;
 
 /// What is borne of connections that break. Progress between two sets the count back.
-const RETRY: Retry = Retry {
-    failures: 5,
-    first: std::time::Duration::from_millis(200),
-    longest: std::time::Duration::from_secs(5),
-};
+const RETRY: Retry =
+    Retry { failures: 5, first: Duration::from_millis(200), longest: Duration::from_secs(5) };
+
+/// How long one download waits in all for an upstream that is left alone.
+const WAIT_MAX: Duration = Duration::from_mins(2);
 
 /// One blob to be fetched.
 pub(crate) struct Download {
@@ -62,10 +63,16 @@ impl Download {
             Ok(true) => return outcome.tell(Ok(Begun::Stored)),
             Err(error) => return outcome.tell(Err(error.into())),
         }
-        // Fails only where the semaphore was closed, which nobody does.
-        let _turn = self.upstream.downloads.acquire().await;
+        let _turn = match self.upstream.turn().await {
+            Ok(turn) => turn,
+            Err(error) => return outcome.tell(Err(error)),
+        };
         let begun = async {
             let sending = self.open(0).await?;
+            let most = self.registry.limits().blob;
+            if sending.size.is_some_and(|size| size > most) {
+                return Err(RegistryError::BlobTooLarge(most).into());
+            }
             let upload = self.registry.begin_arrival(&self.repository, self.digest.algorithm()).await?;
             Ok((sending, upload))
         };
@@ -82,6 +89,7 @@ impl Download {
     /// Lets everybody read while it comes.
     async fn share(&self, sending: Sending, mut upload: Upload, size: u64, outcome: &Told) {
         let flight = Arc::new(Flight::new(self.digest, size, upload.growing()));
+        let landing = Landing(flight.clone());
         flight.is_also_of(&self.repository);
         outcome.tell(Ok(Begun::Flying(flight.clone())));
         let arrived = match self.receive(sending, &mut upload, Some(size), Some(&flight)).await {
@@ -92,6 +100,7 @@ impl Download {
             Ok(()) => {
                 // Clients need not wait for the disk.
                 flight.end(Ok(()));
+                drop(landing);
                 self.keep(upload).await;
             }
             Err(error) => {
@@ -160,7 +169,7 @@ impl Download {
         size: Option<u64>,
         flight: Option<&Flight>,
     ) -> Result<(), FetchError> {
-        let (mut failures, mut failed_at) = (0, 0);
+        let (mut failures, mut failed_at, mut waited) = (0, 0, Duration::ZERO);
         loop {
             let error = match self.take_in(&mut sending, upload, size, flight).await? {
                 None => return Ok(()),
@@ -183,7 +192,12 @@ impl Download {
                         let reason = format!("it has {:?} bytes now, and had {size:?}", again.size);
                         return Err(FetchError::Refused { reason });
                     }
-                    Err(later @ FetchError::Unavailable { .. }) => {
+                    // It is left alone for a while, maybe for the fault of another: that is waited for.
+                    Err(FetchError::Closed { wait, .. }) if waited < WAIT_MAX => {
+                        waited += wait + RETRY.first;
+                        tokio::time::sleep(wait).await;
+                    }
+                    Err(later) if later.may_pass() => {
                         failures += 1;
                         error = later;
                     }

@@ -18,7 +18,13 @@ pub(crate) enum FetchError {
     /// It cannot be had now, and maybe later.
     #[error("{reason}")]
     Unavailable { reason: String, retry_after: Duration },
-    /// We are not let in, or what comes is not what it should be.
+    /// It is not asked for now.
+    #[error("{reason}")]
+    Closed { reason: String, wait: Duration },
+    /// We are not let in.
+    #[error("{reason}")]
+    Denied { reason: String },
+    /// What comes is not what it should be.
     #[error("{reason}")]
     Refused { reason: String },
     /// We could not keep it.
@@ -32,6 +38,7 @@ pub(crate) enum Wanted {
     Manifest(Reference),
     Blob(Digest),
     Tags,
+    Referrers(Digest),
 }
 
 impl From<ClientError> for FetchError {
@@ -43,7 +50,8 @@ impl From<ClientError> for FetchError {
                 Self::Unavailable { reason, retry_after: retry_after.unwrap_or(RETRY_AFTER) }
             }
             FailureKind::Failing => Self::Unavailable { reason, retry_after: RETRY_AFTER },
-            FailureKind::Denied | FailureKind::Invalid => Self::Refused { reason },
+            FailureKind::Denied => Self::Denied { reason },
+            FailureKind::Invalid => Self::Refused { reason },
         }
     }
 }
@@ -59,13 +67,30 @@ impl FetchError {
         Self::Unavailable { reason: reason.into(), retry_after: RETRY_AFTER }
     }
 
+    /// For who is only to know that an old answer is an old one: no address, and no more than a few words.
+    pub fn briefly(&self) -> &'static str {
+        match self {
+            Self::NotFound => "it says that there is no such tag any more",
+            Self::Unavailable { .. } => "it cannot be reached, or fails",
+            Self::Closed { .. } => "it is left alone for a while after failures or limits",
+            Self::Denied { .. } => "it does not let this registry in",
+            Self::Refused { .. } => "its answer cannot be used",
+            Self::Here(_) => "its answer could not be kept",
+        }
+    }
+
+    /// Whether it may be had later, when its upstream works again.
+    pub const fn may_pass(&self) -> bool {
+        matches!(self, Self::Unavailable { .. } | Self::Closed { .. })
+    }
+
     /// What is to be told where two upstreams fail: that it may be had later is more than that it is refused, and that
     /// more than that it is not there.
     pub fn or(self, other: Self) -> Self {
         let weight = |error: &Self| match error {
             Self::NotFound => 0,
-            Self::Refused { .. } => 1,
-            Self::Unavailable { .. } => 2,
+            Self::Denied { .. } | Self::Refused { .. } => 1,
+            Self::Closed { .. } | Self::Unavailable { .. } => 2,
             Self::Here(_) => 3,
         };
         if weight(&other) > weight(&self) { other } else { self }
@@ -78,14 +103,16 @@ impl FetchError {
             Wanted::Manifest(reference) => format!("manifest `{reference}`"),
             Wanted::Blob(digest) => format!("blob {digest}"),
             Wanted::Tags => "list of tags".to_owned(),
+            Wanted::Referrers(subject) => format!("list of what refers to {subject}"),
         };
         match self {
             Self::NotFound => match wanted.clone() {
                 Wanted::Manifest(reference) => RegistryError::ManifestUnknown { repository, reference },
                 Wanted::Blob(digest) => RegistryError::BlobUnknown { repository, digest },
-                Wanted::Tags => RegistryError::RepositoryUnknown(repository),
+                Wanted::Tags | Wanted::Referrers(_) => RegistryError::RepositoryUnknown(repository),
             },
-            Self::Unavailable { reason, retry_after } => {
+            Self::Denied { reason } => RegistryError::UpstreamDenies { repository, what, upstream, reason },
+            Self::Unavailable { reason, retry_after } | Self::Closed { reason, wait: retry_after } => {
                 let retry_after = retry_after.as_secs().clamp(1, 3_600);
                 RegistryError::UpstreamUnavailable { repository, what, upstream, reason, retry_after }
             }

@@ -110,6 +110,13 @@ impl Flight {
     /// All of it is here, and right; or it will not come, or is not what it should be.
     pub(crate) fn end(&self, outcome: Result<(), String>) {
         let mut state = self.state();
+        if state.end.is_some() {
+            return;
+        }
+        if outcome.is_ok() {
+            // It was written before it could be verified.
+            state.recent = VecDeque::new();
+        }
         state.end = Some(outcome);
         drop(state);
         self.changed.notify_waiters();
@@ -117,8 +124,8 @@ impl Flight {
 
     /// What comes after `position` up to `end`.
     fn next(&self, position: u64, end: u64) -> Next {
-        if position == end {
-            // Also of nothing: whoever reads an empty part learns no less than others.
+        // Also of nothing: whoever reads an empty part learns no less than others.
+        if position >= end {
             return Next::Over;
         }
         let state = self.state();
@@ -166,9 +173,22 @@ impl Flight {
     }
 }
 
+/// Ends a flight that nobody has ended, as where fetching it panics: else its readers would wait for ever.
+pub(crate) struct Landing(pub Arc<Flight>);
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        self.0.end(Err("fetching it ended without a word".into()));
+    }
+}
+
 impl Arriving for Flight {
     fn size(&self) -> u64 {
         self.size
+    }
+
+    fn is_verified(&self) -> bool {
+        matches!(self.state().end, Some(Ok(())))
     }
 
     fn read(self: Arc<Self>, range: Option<ByteRange>) -> BlobRead {
@@ -264,6 +284,7 @@ mod tests {
             tokio::task::yield_now().await;
         }
         assert!(readers.iter().all(|(_, whole, _)| !whole.is_finished()), "the end is held back");
+        *file.0.lock().unwrap() = content.clone();
         flight.end(Ok(()));
         for (ByteRange { offset, length }, whole, part) in readers {
             assert!(whole.await.unwrap().unwrap() == content);
@@ -310,10 +331,11 @@ mod tests {
         tokio::task::yield_now().await;
         large.receive(Bytes::copy_from_slice(&content[..10]));
         assert_eq!(first.await.unwrap(), content[..10]);
-        let (small, _file, content) = flight(10);
+        let (small, file, content) = flight(10);
         small.receive(Bytes::copy_from_slice(&content));
         let mut reader = stream(&small, None);
         assert!(reader.next().now_or_never().is_none());
+        *file.0.lock().unwrap() = content.clone();
         small.end(Ok(()));
         assert_eq!(reader.next().await.unwrap().unwrap(), content);
         assert!(reader.next().await.is_none());

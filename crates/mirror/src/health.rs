@@ -112,6 +112,8 @@ impl Health {
                     state.closed = None;
                 }
             }
+            // Those that were under way when it was closed say nothing new.
+            Said::Nothing if state.closed.is_some_and(|(until, _)| now < until) => {}
             Said::Nothing => {
                 state.failures = state.failures.saturating_add(1);
                 if let Some(times) = (state.failures + 1).checked_sub(FAILURES).filter(|times| *times > 0) {
@@ -181,6 +183,9 @@ mod tests {
         assert_eq!(health.admit(later), Ok(()), "one may try");
         assert!(health.admit(later).is_err(), "and nobody else meanwhile");
         health.note(Said::Nothing, later);
+        for _ in 0..100 {
+            health.note(Said::Nothing, later);
+        }
         assert!(health.admit(later + SECOND).is_err(), "the rest grows");
         assert_eq!(health.admit(later + 4 * SECOND), Ok(()));
         health.note(Said::Something, later);
@@ -193,6 +198,7 @@ mod tests {
         let (health, start) = (Health::default(), Instant::now());
         health.note(Said::Later(Some(10 * SECOND)), start);
         health.note(Said::Something, start);
+        (0..10).for_each(|_| health.note(Said::Nothing, start));
         assert_eq!(health.admit(start + 4 * SECOND).unwrap_err().wait, 6 * SECOND);
         assert_eq!(health.admit(start + 10 * SECOND), Ok(()));
         health.note(Said::Something, start + 10 * SECOND);

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use access::Grant;
 use client::ClientError;
-use oci::{Descriptor, Digest, Reference, RepoName, Tag};
+use oci::{Descriptor, Digest, RepoName, Tag};
 use quick_cache::sync::Cache;
 use registry::{Page, ReferrersRequest, RegistryError};
 
@@ -16,13 +16,16 @@ use crate::names::Place;
 use crate::once::Once;
 
 /// How many lists are kept in memory.
-const LISTS: usize = 200;
+const LISTS: usize = 50;
 
 /// The most tags of a list that are looked at.
-const TAGS_MAX: usize = 50_000;
+const TAGS_MAX: usize = 20_000;
 
-/// The most referrers of one manifest that are fetched with their list, so that they are here when the upstream is not.
-const REFERRERS_MAX: usize = 32;
+/// The most pages that they come in.
+const PAGES_MAX: usize = 200;
+
+/// The most bytes of what refers to one manifest.
+const REFERRERS_BYTES: usize = 1 << 20;
 
 type Told<T> = Result<Arc<[T]>, FetchError>;
 
@@ -62,13 +65,8 @@ impl Mirror {
                 let entries: Vec<Tag> = tags.iter().skip(after).take(limit).cloned().collect();
                 Ok(Page { more: after + entries.len() < tags.len(), entries })
             }
-            Err(error) => match self.registry.tags(grant, last, limit).await {
-                Err(RegistryError::RepositoryUnknown(_)) if !matches!(error, FetchError::NotFound) => {
-                    let wanted = Wanted::Tags;
-                    Err(error.into_registry(&repository, place.upstream.key(), &wanted))
-                }
-                known => known,
-            },
+            // What is here of an upstream's tags is no list of them: who goes by it would think that the others are gone.
+            Err(error) => Err(error.into_registry(&repository, place.upstream.key(), &Wanted::Tags)),
         }
     }
 
@@ -93,7 +91,7 @@ impl Mirror {
             asked.await.unwrap_or_else(|| Err(FetchError::failing("the question ended without a word")));
         // An old list is more than none.
         match (asked, known) {
-            (Err(FetchError::Unavailable { .. }), Some((_, tags))) => Ok(tags),
+            (Err(error), Some((_, tags))) if error.may_pass() => Ok(tags),
             (asked, _) => asked,
         }
     }
@@ -103,31 +101,31 @@ impl Mirror {
         grant: &Grant,
         request: &ReferrersRequest,
     ) -> Result<Page<Descriptor>, RegistryError> {
-        let here = self.registry.referrers(grant, request).await?;
-        let Some((repository, place)) = self.place(grant).await? else { return Ok(here) };
-        // What is here of a list that goes on in pages comes before what is there: clients take the order as it comes.
-        if here.more {
-            return Ok(here);
-        }
+        let Some((repository, place)) = self.place(grant).await? else {
+            return self.registry.referrers(grant, request).await;
+        };
         let there = match self.referrers_of(&repository, &place, request.subject).await {
             Ok(there) => there,
+            Err(FetchError::NotFound) => Arc::default(),
             Err(error) => {
-                tracing::debug!(%repository, %error, "an upstream did not say what refers to a manifest");
-                return Ok(here);
+                // What was fetched of them is here. None is no answer: a signature may be there.
+                let here = self.registry.referrers(grant, request).await?;
+                let wanted = Wanted::Referrers(request.subject);
+                let is_none = here.entries.is_empty();
+                return if is_none {
+                    Err(error.into_registry(&repository, place.upstream.key(), &wanted))
+                } else {
+                    Ok(here)
+                };
             }
         };
-        let wanted = |descriptor: &&Descriptor| {
-            request.artifact_type.is_none() || descriptor.artifact_type == request.artifact_type
-        };
-        let mut entries = here.entries;
-        for descriptor in there.iter().filter(wanted) {
-            let is_new = !entries.iter().any(|entry| entry.digest == descriptor.digest);
-            if is_new && request.after.is_none_or(|after| descriptor.digest > after) {
-                entries.push(descriptor.clone());
-            }
-        }
-        entries.sort_by_key(|descriptor| descriptor.digest);
         let limit = self.registry.limits().page;
+        let wanted = |descriptor: &&Descriptor| {
+            let is_type =
+                request.artifact_type.is_none() || descriptor.artifact_type == request.artifact_type;
+            is_type && request.after.is_none_or(|after| descriptor.digest > after)
+        };
+        let mut entries: Vec<Descriptor> = there.iter().filter(wanted).take(limit + 1).cloned().collect();
         let more = entries.len() > limit;
         entries.truncate(limit);
         Ok(Page { entries, more })
@@ -141,47 +139,51 @@ impl Mirror {
             return Ok(referrers.clone());
         }
         let (this, from) = (self.clone(), place.clone());
-        let (name, asked_key) = (repository.clone(), key.clone());
+        let asked_key = key.clone();
         let asked = self.lists.asking_referrers.join(key, |outcome| {
             Box::pin(async move {
                 let list = |repository: Arc<client::Repository>| async move {
                     repository.list_referrers(&subject).await
                 };
-                let answer = from.upstream.ask(&from.path, list).await.map(Arc::from);
-                outcome.tell(answer.clone());
-                if let Ok(referrers) = answer {
-                    this.lists.referrers.insert(asked_key, (Instant::now(), Arc::clone(&referrers)));
-                    this.fetch_referrers(&name, &from, &referrers).await;
+                let answer = from.upstream.ask(&from.path, list).await.map(bounded);
+                if let Ok(referrers) = &answer {
+                    this.lists.referrers.insert(asked_key, (Instant::now(), Arc::clone(referrers)));
                 }
+                outcome.tell(answer);
             })
         });
         let asked =
             asked.await.unwrap_or_else(|| Err(FetchError::failing("the question ended without a word")));
         match (asked, known) {
-            (Err(FetchError::Unavailable { .. }), Some((_, referrers))) => Ok(referrers),
+            (Err(error), Some((_, referrers))) if error.may_pass() => Ok(referrers),
             (asked, _) => asked,
         }
     }
+}
 
-    /// Fetches what refers to a manifest: signatures and the like are small, and asked for next.
-    async fn fetch_referrers(&self, repository: &RepoName, place: &Place, referrers: &[Descriptor]) {
-        for descriptor in referrers.iter().take(REFERRERS_MAX) {
-            let reference = Reference::Digest(descriptor.digest);
-            let known = self.registry.has_manifest(repository, &descriptor.digest).await;
-            if place.upstream.is_scarce() || matches!(known, Ok(true)) {
-                continue;
-            }
-            if let Err(error) = self.fetch(repository, place, &reference).await {
-                tracing::debug!(%repository, %reference, %error, "what refers to a manifest was not fetched");
-            }
-        }
-    }
+/// In the order of their digests; what is beyond the bounds is left out.
+fn bounded(mut referrers: Vec<Descriptor>) -> Arc<[Descriptor]> {
+    referrers.sort_by_key(|descriptor| descriptor.digest);
+    referrers.dedup_by_key(|descriptor| descriptor.digest);
+    let mut bytes = 0;
+    let size = |descriptor: &Descriptor| -> usize {
+        let annotations = descriptor.annotations.iter().flatten();
+        annotations.map(|(key, value)| key.len() + value.len()).sum::<usize>() + 300
+    };
+    referrers
+        .into_iter()
+        .take_while(|descriptor| {
+            bytes += size(descriptor);
+            bytes <= REFERRERS_BYTES
+        })
+        .collect()
 }
 
 async fn all_tags(repository: Arc<client::Repository>) -> Result<Arc<[Tag]>, ClientError> {
     let mut pages = repository.tags();
     let mut tags = Vec::new();
-    while let Some(page) = pages.page().await? {
+    for _ in 0..PAGES_MAX {
+        let Some(page) = pages.page().await? else { break };
         tags.extend(page);
         if tags.len() >= TAGS_MAX {
             break;

@@ -20,7 +20,7 @@ use crate::names::Place;
 const ASK_AGAIN: Duration = Duration::from_secs(10);
 
 /// How long it is remembered that a tag named a manifest that nobody has asked for yet.
-const WAITS_FOR: Duration = Duration::from_mins(5);
+const WAITS_FOR: Duration = Duration::from_mins(1);
 
 /// A tag of a mirrored repository.
 #[derive(Clone)]
@@ -139,10 +139,11 @@ impl Mirror {
                 if looked.is_err() {
                     this.memory.note_failed(&asked.repository, &asked.tag);
                 }
-                outcome.tell(looked.map_err(|error| match error {
-                    FetchError::NotFound => "it says that there is no such tag any more".to_owned(),
-                    error => error.to_string(),
-                }));
+                if let Err(error) = &looked {
+                    let Spot { repository, tag, .. } = &asked;
+                    tracing::debug!(%repository, %tag, %error, "a tag could not be confirmed");
+                }
+                outcome.tell(looked.map_err(|error| error.briefly().to_owned()));
             })
         })
     }
@@ -238,7 +239,15 @@ impl Mirror {
             (self.clone(), repository.clone(), place.clone(), reference.clone());
         let key = (repository.clone(), reference.clone());
         let fetched = self.manifests.join(key, |outcome| {
-            Box::pin(async move { outcome.tell(this.fetch_and_keep(&repository, &place, &wanted).await) })
+            Box::pin(async move {
+                match this.fetch_and_keep(&repository, &place, &wanted).await {
+                    Ok((found, blobs)) => {
+                        outcome.tell(Ok(found));
+                        this.adopt(&repository, &place, blobs).await;
+                    }
+                    Err(error) => outcome.tell(Err(error)),
+                }
+            })
         });
         fetched.await.unwrap_or_else(|| Err(FetchError::failing("fetching it ended without a word")))
     }
@@ -248,25 +257,35 @@ impl Mirror {
         repository: &RepoName,
         place: &Place,
         reference: &Reference,
-    ) -> Result<FoundManifest, FetchError> {
+    ) -> Result<(FoundManifest, Vec<Digest>), FetchError> {
         let get =
             |repository: Arc<client::Repository>| async move { repository.get_manifest(reference).await };
         let Fetched { descriptor, bytes } = place.upstream.ask(&place.path, get).await?;
+        if let Reference::Tag(tag) = reference {
+            // Whatever it was said to name before.
+            self.memory.note_named(repository, tag, &descriptor);
+        }
         let Descriptor { media_type, digest, size, .. } = descriptor;
         self.counts(&place.upstream).fetched(size);
-        let mut tags = self.memory.waiting(repository, digest, WAITS_FOR);
-        if let Reference::Tag(tag) = reference
-            && !tags.contains(tag)
-        {
-            tags.push(tag.clone());
-        }
+        let tags = self.memory.waiting(repository, digest, WAITS_FOR);
         let mirrored = Mirrored { digest, media_type: media_type.clone(), bytes: bytes.clone() };
-        self.registry.keep_manifest(repository, mirrored, &tags).await?;
+        let found = FoundManifest { digest, media_type, size, bytes, stale: None };
+        let blobs = match self.registry.keep_manifest(repository, mirrored, &tags).await {
+            Ok(blobs) => blobs,
+            Err(error @ (RegistryError::ManifestInvalid(_) | RegistryError::Conflict)) => {
+                return Err(error.into());
+            }
+            Err(error) => {
+                // It is right, and whoever asked can have it all the same.
+                tracing::warn!(%repository, %digest, %error, "a manifest was fetched and could not be kept");
+                return Ok((found, Vec::new()));
+            }
+        };
         let now = self.registry.meta().now();
         tags.iter().for_each(|tag| self.memory.note_checked(repository, tag, now));
         self.memory.settled(repository, digest);
         self.memory.note_present(repository, reference);
-        Ok(FoundManifest { digest, media_type, size, bytes, stale: None })
+        Ok((found, blobs))
     }
 }
 

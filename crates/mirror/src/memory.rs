@@ -10,6 +10,9 @@ use quick_cache::sync::Cache;
 /// How many things are remembered, of each kind.
 const REMEMBERED: usize = 20_000;
 
+/// For how long it is believed that there is a project, or none: each pull without a prefix asks for it.
+const PROJECTS_FOR: Duration = Duration::from_secs(2);
+
 /// The most tags that are remembered to wait for one manifest.
 const WAITING: usize = 16;
 
@@ -25,6 +28,8 @@ pub(crate) struct Memory {
     waiting: Cache<(RepoName, Digest), Arc<[Tag]>>,
     /// What is not there.
     absent: Cache<(RepoName, Reference), Instant>,
+    /// Which projects there are here.
+    projects: Cache<String, (bool, Instant)>,
     /// When an upstream last failed to say what a tag names: it is not asked again at once.
     failed: Cache<TagKey, Instant>,
 }
@@ -36,6 +41,7 @@ impl Default for Memory {
             named: Cache::new(REMEMBERED),
             waiting: Cache::new(REMEMBERED),
             absent: Cache::new(REMEMBERED),
+            projects: Cache::new(REMEMBERED),
             failed: Cache::new(REMEMBERED),
         }
     }
@@ -46,6 +52,16 @@ fn key(repository: &RepoName, tag: &Tag) -> TagKey {
 }
 
 impl Memory {
+    /// Whether there was such a project a moment ago.
+    pub fn has_project(&self, name: &str) -> Option<bool> {
+        let (has, at) = self.projects.get(name)?;
+        (at.elapsed() < PROJECTS_FOR).then_some(has)
+    }
+
+    pub fn note_project(&self, name: &str, has: bool) {
+        self.projects.insert(name.to_owned(), (has, Instant::now()));
+    }
+
     pub fn checked(&self, repository: &RepoName, tag: &Tag) -> Option<Timestamp> {
         self.checked.get(&key(repository, tag))
     }

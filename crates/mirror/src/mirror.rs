@@ -33,7 +33,8 @@ pub struct Mirror {
     pub(crate) checks: Once<(RepoName, Tag), Result<(), String>>,
     pub(crate) lists: Arc<Lists>,
     blob_heads: Once<(RepoName, Digest), Result<Option<u64>, FetchError>>,
-    blobs: Once<Digest, Result<Begun, FetchError>>,
+    /// By upstream and digest.
+    blobs: Once<(String, Digest), Result<Begun, FetchError>>,
 }
 
 impl Mirror {
@@ -79,20 +80,37 @@ impl Mirror {
     pub(crate) async fn place(&self, grant: &Grant) -> Result<Option<(RepoName, Place)>, RegistryError> {
         let Some(repository) = grant.repository() else { return Ok(None) };
         let Some(place) = self.names.place(repository) else { return Ok(None) };
-        let is_hosted = self.registry.repository_kind(repository).await? == Some(RepositoryKind::Hosted);
+        let is_hosted = self.is_hosted(repository).await?;
         Ok((!is_hosted).then(|| (repository.clone(), place)))
     }
 
     async fn located(&self, name: &RepoName, namespace: Option<&str>) -> Result<Located, RegistryError> {
         if let Some(namespace) = namespace.filter(|namespace| !self.names.is_own(namespace)) {
-            return Ok(self.names.in_namespace(name, namespace).map_or(Located::Nowhere, Located::Mirror));
+            let Some(there) = self.names.in_namespace(name, namespace) else { return Ok(Located::Nowhere) };
+            // What somebody here has is never given out as another registry's.
+            return Ok(if self.is_hosted(&there).await? { Located::Nowhere } else { Located::Mirror(there) });
         }
-        let Some(elsewhere) = self.names.prefixed(name).or_else(|| self.names.pathless(name)) else {
-            return Ok(Located::Here);
-        };
-        // A name of one's own wins.
-        let is_hosted = self.registry.repository_kind(name).await? == Some(RepositoryKind::Hosted);
-        Ok(if is_hosted { Located::Here } else { Located::Mirror(elsewhere) })
+        if let Some(there) = self.names.prefixed(name) {
+            return Ok(if self.is_hosted(name).await? { Located::Here } else { Located::Mirror(there) });
+        }
+        let Some(there) = self.names.pathless(name) else { return Ok(Located::Here) };
+        // A name of one's own wins, and so does each that is below a project of one's own: else whoever takes that name
+        // elsewhere could answer for it.
+        let is_ours = self.is_hosted(name).await? || self.has_project(name.project()).await?;
+        Ok(if is_ours { Located::Here } else { Located::Pathless(there) })
+    }
+
+    async fn is_hosted(&self, name: &RepoName) -> Result<bool, RegistryError> {
+        Ok(self.registry.repository_kind(name).await? == Some(RepositoryKind::Hosted))
+    }
+
+    async fn has_project(&self, name: &str) -> Result<bool, RegistryError> {
+        if let Some(has) = self.memory.has_project(name) {
+            return Ok(has);
+        }
+        let has = self.registry.has_project(name).await?;
+        self.memory.note_project(name, has);
+        Ok(has)
     }
 
     async fn found_blob(
@@ -142,40 +160,74 @@ impl Mirror {
         digest: &Digest,
         want: Want,
     ) -> Result<FoundBlob, FetchError> {
-        // What another repository has brought here is this one's, too, where it has it: its manifests say so, or its
-        // upstream does. Else whoever may read one repository could read all by digest.
-        let arriving = match self.blobs.look(digest).await {
-            Some(Ok(Begun::Flying(flight))) => Some(flight),
-            Some(Ok(Begun::Stored) | Err(_)) | None => None,
+        let key = (place.upstream.key().to_owned(), *digest);
+        let is_near = match self.blobs.told(&key) {
+            Some(Ok(Begun::Flying(flight))) if flight.is_of(repository) => {
+                return Ok(FoundBlob::Arriving(flight));
+            }
+            Some(Ok(_)) => true,
+            Some(Err(_)) | None => self.registry.is_stored(digest).await?,
         };
-        if let Some(flight) = arriving.as_ref().filter(|flight| flight.is_of(repository)) {
-            return Ok(FoundBlob::Arriving(flight.clone()));
-        }
-        let is_near = arriving.is_some() || self.registry.is_stored(digest).await?;
-        let is_needed = is_near && self.registry.is_needed(repository, digest).await?;
-        if !is_needed && (is_near || want == Want::Head) {
+        // What another repository has brought here is this one's, too, where its upstream says so, and not where only a
+        // manifest does: anybody can write one. Else whoever may read one repository could read all by digest.
+        let mut is_known = false;
+        if is_near || want == Want::Head || place.upstream.is_busy() {
             let size = self.head_blob(repository, place, *digest).await?;
             if let (Want::Head, Some(size)) = (want, size) {
                 return Ok(FoundBlob::Upstream { size });
             }
+            is_known = true;
         }
-        let download = Download {
-            registry: self.registry.clone(),
-            upstream: place.upstream.clone(),
-            counts: self.counts(&place.upstream),
-            repository: repository.clone(),
-            path: place.path.clone(),
-            digest: *digest,
-        };
-        let begun = self.blobs.join(*digest, |outcome| Box::pin(download.run(outcome))).await;
-        match begun.unwrap_or_else(|| Err(FetchError::failing("fetching it ended without a word")))? {
-            Begun::Flying(flight) => {
-                flight.is_also_of(repository);
-                Ok(FoundBlob::Arriving(flight))
+        loop {
+            let download = Download {
+                registry: self.registry.clone(),
+                upstream: place.upstream.clone(),
+                counts: self.counts(&place.upstream),
+                repository: repository.clone(),
+                path: place.path.clone(),
+                digest: *digest,
+            };
+            let mut is_own = false;
+            let begun = self.blobs.join(key.clone(), |outcome| {
+                is_own = true;
+                Box::pin(download.run(outcome))
+            });
+            let begun =
+                begun.await.unwrap_or_else(|| Err(FetchError::failing("fetching it ended without a word")));
+            match begun {
+                // Another repository's upstream may not have what this one's has.
+                Err(_) if !is_own => continue,
+                Err(error) => return Err(error),
+                Ok(Begun::Flying(flight)) => {
+                    if !is_known && !flight.is_of(repository) {
+                        self.head_blob(repository, place, *digest).await?;
+                    }
+                    flight.is_also_of(repository);
+                    return Ok(FoundBlob::Arriving(flight));
+                }
+                Ok(Begun::Stored) => {
+                    if !is_known {
+                        self.head_blob(repository, place, *digest).await?;
+                    }
+                    if !self.registry.link_mirrored(repository, digest).await? {
+                        return Err(FetchError::failing("it went away while it was looked for"));
+                    }
+                    return Ok(FoundBlob::Stored(self.registry.blob(grant, digest).await?));
+                }
             }
-            Begun::Stored => {
-                self.registry.link_mirrored(repository, digest).await?;
-                Ok(FoundBlob::Stored(self.registry.blob(grant, digest).await?))
+        }
+    }
+
+    /// Gives a repository the blobs of a manifest that others have brought here, as far as its upstream says that it has
+    /// them: so that they are its own when that can no longer be asked.
+    pub(crate) async fn adopt(&self, repository: &RepoName, place: &Place, blobs: Vec<Digest>) {
+        for digest in blobs {
+            let is_near = matches!(self.registry.lacks_stored(repository, &digest).await, Ok(true));
+            if is_near
+                && self.head_blob(repository, place, digest).await.is_ok()
+                && let Err(error) = self.registry.link_mirrored(repository, &digest).await
+            {
+                tracing::debug!(%repository, %digest, %error, "a blob that is here was not linked");
             }
         }
     }

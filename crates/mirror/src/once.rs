@@ -69,10 +69,9 @@ where
         receiver
     }
 
-    /// The outcome of the work that goes on about `key`, where there is some.
-    pub async fn look(&self, key: &K) -> Option<T> {
-        let mut outcome = self.running().get(key).cloned()?;
-        outcome.wait_for(Option::is_some).await.ok()?.clone()
+    /// What was told already of the work that goes on about `key`, where there is some.
+    pub fn told(&self, key: &K) -> Option<T> {
+        self.running().get(key)?.borrow().clone()
     }
 
     /// How much work goes on.

@@ -2,16 +2,23 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use client::{Answered, ClientError, FailureKind, Host, Remote, Repository, Watch};
 use oci::RepoName;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::error::FetchError;
 use crate::health::{Closed, Health, Said, Standing};
 use crate::pace::Pace;
+
+/// The most questions that an upstream is asked at once.
+const ASKING_MAX: usize = 64;
+
+/// The most blobs that wait for their turn.
+const WAITING_MAX: usize = 1_000;
 
 /// The most repositories of a remote that are kept open.
 const OPEN_MAX: usize = 1_000;
@@ -78,7 +85,10 @@ pub struct Upstream {
     /// What stands before names of a single part, here as there.
     library: Option<String>,
     links: Vec<Link>,
-    pub(crate) downloads: Semaphore,
+    downloads: Semaphore,
+    /// How many wait for their turn to be fetched.
+    waiting: AtomicUsize,
+    asking: Semaphore,
     pub(crate) pace: Pace,
 }
 
@@ -89,7 +99,8 @@ impl Upstream {
         let links = remotes.into_iter().map(Link::open).collect::<Result<_, _>>()?;
         let downloads = Semaphore::new(settings.downloads.clamp(1, Semaphore::MAX_PERMITS));
         let pace = Pace::new(settings.bandwidth);
-        Ok(Self { settings, library, links, downloads, pace })
+        let asking = Semaphore::new(ASKING_MAX);
+        Ok(Self { settings, library, links, downloads, waiting: AtomicUsize::new(0), asking, pace })
     }
 
     /// The first part of its repositories' names.
@@ -117,6 +128,27 @@ impl Upstream {
     pub fn cut(&self, time: Duration) {
         let now = Instant::now();
         self.links.iter().for_each(|link| link.health.cut(now + time));
+    }
+
+    /// Whether what is to be fetched has to wait: then it is asked for first whether it is there.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.downloads.available_permits() == 0
+    }
+
+    /// A turn to fetch something. Not without end: what nobody waits for any more waits, too.
+    pub(crate) async fn turn(&self) -> Result<SemaphorePermit<'_>, FetchError> {
+        struct Left<'a>(&'a AtomicUsize);
+        impl Drop for Left<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        let before = self.waiting.fetch_add(1, Ordering::Relaxed);
+        let _left = Left(&self.waiting);
+        if before >= WAITING_MAX {
+            return Err(FetchError::failing("too many blobs of it are waited for"));
+        }
+        self.downloads.acquire().await.map_err(|_| FetchError::failing("it is closed"))
     }
 
     /// Whether what it allows is nearly used up.
@@ -153,13 +185,17 @@ impl Upstream {
     where
         F: Future<Output = Result<T, ClientError>>,
     {
+        // At most so many at once: what is asked for beyond waits for its turn.
+        let _turn = self.asking.acquire().await;
         let mut worst = FetchError::NotFound;
         for (number, link) in self.links.iter().enumerate() {
+            // Before it is admitted: of one who may try, it must be heard how that went.
+            let Some(repository) = link.repository(path) else { continue };
             let outcome = match link.health.admit(Instant::now()) {
-                Ok(()) => link.call(path, &request).await,
+                Ok(()) => link.call(request(repository)).await,
                 Err(Closed { reason, wait }) => {
                     let reason = format!("{}: {reason}", link.host);
-                    Err(FetchError::Unavailable { reason, retry_after: wait })
+                    Err(FetchError::Closed { reason, wait })
                 }
             };
             match outcome {
@@ -180,28 +216,22 @@ impl Link {
         Ok(Self { prefix, remote, health, open: Mutex::default(), host })
     }
 
-    async fn call<T, F>(
-        &self,
-        path: &RepoName,
-        request: impl Fn(Arc<Repository>) -> F,
-    ) -> Result<T, FetchError>
-    where
-        F: Future<Output = Result<T, ClientError>>,
-    {
-        let repository = self.repository(path).ok_or(FetchError::NotFound)?;
-        let outcome = request(repository).await;
+    async fn call<T>(&self, request: impl Future<Output = Result<T, ClientError>>) -> Result<T, FetchError> {
+        let outcome = request.await;
         self.note(outcome.as_ref().err());
         outcome.map_err(FetchError::from)
     }
 
     /// Notes how a request went.
     pub(crate) fn note(&self, error: Option<&ClientError>) {
-        let said = match error.map(ClientError::kind) {
-            None | Some(FailureKind::NotFound | FailureKind::Denied | FailureKind::Invalid) => {
-                Said::Something
-            }
-            Some(FailureKind::Limited { retry_after }) => Said::Later(retry_after),
-            Some(FailureKind::Failing) => Said::Nothing,
+        let said = match error {
+            Some(error) => match error.kind() {
+                FailureKind::Limited { retry_after } => Said::Later(retry_after),
+                // What one client asks for must not close it to all others.
+                _ if error.is_outage() => Said::Nothing,
+                _ => Said::Something,
+            },
+            None => Said::Something,
         };
         self.health.note(said, Instant::now());
     }

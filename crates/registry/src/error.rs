@@ -4,7 +4,7 @@ use std::io;
 
 use access::Action;
 use blob::BlobError;
-use meta::MetaError;
+use meta::{Condition, MetaError, RepositoryKind};
 use oci::{Digest, ManifestError, Reference, RepoName};
 
 /// Why the registry did not do what was asked.
@@ -136,9 +136,21 @@ pub enum RegistryError {
         /// When to come back, in seconds.
         retry_after: u64,
     },
-    /// The upstream does not let us have it, or gives what no registry should.
+    /// The upstream gives what no registry should.
     #[error("`{repository}` has no {what}, and {upstream} does not give it: {reason}")]
     UpstreamRefused {
+        /// The repository here.
+        repository: RepoName,
+        /// A manifest, a blob, ...
+        what: String,
+        /// The upstream's key.
+        upstream: String,
+        /// What it said.
+        reason: String,
+    },
+    /// The upstream does not let us have it, or has no such thing: many do not say which.
+    #[error("`{repository}` has no {what}, and {upstream} does not let this registry have it: {reason}")]
+    UpstreamDenies {
         /// The repository here.
         repository: RepoName,
         /// A manifest, a blob, ...
@@ -163,7 +175,12 @@ impl From<MetaError> for RegistryError {
     fn from(error: MetaError) -> Self {
         match error {
             MetaError::Full => Self::Full,
-            MetaError::Conflict(_) => Self::Conflict,
+            MetaError::Conflict(condition) => match *condition {
+                Condition::RepositoryIs { repository, kind: RepositoryKind::Hosted } => {
+                    Self::Mirrored(repository)
+                }
+                _ => Self::Conflict,
+            },
             error => Self::Meta(error),
         }
     }

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use access::{Action, Grant};
 use blob::BlobStore;
-use meta::{MetaStore, Origin};
+use meta::{Condition, MetaStore, Origin, RepositoryKind};
 use oci::{ManifestLimits, RepoName};
 
 pub use check::{CheckItem, CheckOptions, CheckSummary};
@@ -157,6 +157,11 @@ fn administering(grant: &Grant) -> Result<(), RegistryError> {
         Action::Administer => Ok(()),
         given => Err(RegistryError::WrongGrant { needed: Action::Administer, given }),
     }
+}
+
+/// That a repository is nobody's but those who push into it: what an upstream has may be evicted.
+fn hosted(repository: &RepoName) -> Condition {
+    Condition::RepositoryIs { repository: repository.clone(), kind: RepositoryKind::Hosted }
 }
 
 /// Who stands behind a grant, as events remember it.

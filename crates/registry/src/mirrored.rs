@@ -2,7 +2,7 @@
 
 use access::{Action, Grant, Target};
 use bytes::Bytes;
-use meta::{Batch, Condition, Effect, MetaError, RepositoryKind, Timestamp, Visible, Write};
+use meta::{Batch, Condition, Effect, EntryKind, MetaError, RepositoryKind, Timestamp, Visible, Write};
 use oci::{Algorithm, Digest, Manifest, MediaType, Reference, RepoName, Tag};
 
 use crate::push::stored;
@@ -32,7 +32,7 @@ impl Registry {
         Ok(self.meta.repository_kind(name).await?)
     }
 
-    /// Keeps a manifest of an upstream, with tags that were seen to name it there. Its blobs may come later.
+    /// Keeps a manifest of an upstream, with tags that were seen to name it there. Its blobs, which it gives, may come later.
     ///
     /// Fails with [`RegistryError::Conflict`] where somebody has made the repository their own meanwhile.
     pub async fn keep_manifest(
@@ -40,18 +40,19 @@ impl Registry {
         repository: &RepoName,
         mirrored: Mirrored,
         tags: &[Tag],
-    ) -> Result<(), RegistryError> {
+    ) -> Result<Vec<Digest>, RegistryError> {
         let Mirrored { digest, media_type, bytes } = mirrored;
         let manifest = Manifest::parse(&bytes, Some(&media_type), &self.limits.manifest)?;
         if self.space.is_scarce() {
             return Err(RegistryError::Full);
         }
-        let manifest =
-            Write::Manifest { repository: repository.clone(), manifest: stored(digest, manifest, bytes) };
-        let batch = self.mirror_batch(repository).then(manifest);
+        let blobs = manifest.required_blobs();
+        let manifest = stored(digest, manifest, bytes);
+        let write = Write::Manifest { repository: repository.clone(), manifest };
+        let batch = self.mirror_batch(repository).then(write);
         let batch = tags.iter().fold(batch, |batch, tag| tagged(batch, repository, tag, digest));
         self.meta.commit(batch).await?;
-        Ok(())
+        Ok(blobs)
     }
 
     /// Notes that a tag names a manifest that is here. Gives whether that manifest is here.
@@ -106,7 +107,7 @@ impl Registry {
             upload.cancel().await?;
             return Err(error.into());
         }
-        self.finish_upload(&grant(repository), upload, digest).await
+        self.finish(&grant(repository), upload, digest, mirrored(repository)).await
     }
 
     /// Gives a mirrored repository a blob that is stored already. Gives whether there is one.
@@ -121,6 +122,21 @@ impl Registry {
         Ok(self.meta.manifest(repository, &Reference::Digest(*digest)).await?.is_some())
     }
 
+    /// Whether somebody has a project of that name, or a repository in it.
+    pub async fn has_project(&self, name: &str) -> Result<bool, RegistryError> {
+        let Ok(entry) = name.parse() else { return Ok(false) };
+        if self.meta.entry(EntryKind::Project, &entry).await?.is_some() {
+            return Ok(true);
+        }
+        let project = Visible::Projects(vec![name.to_owned()]);
+        Ok(!self.meta.repositories(&project, None, 1).await?.is_empty())
+    }
+
+    /// Whether a repository lacks a blob that is stored.
+    pub async fn lacks_stored(&self, repository: &RepoName, digest: &Digest) -> Result<bool, RegistryError> {
+        Ok(self.meta.blob(repository, digest).await?.is_none() && self.is_stored(digest).await?)
+    }
+
     /// Whether a sound blob with this digest is stored, whosever it is.
     pub async fn is_stored(&self, digest: &Digest) -> Result<bool, RegistryError> {
         Ok(self.meta.holder(digest, &Visible::All).await?.is_some())
@@ -132,10 +148,14 @@ impl Registry {
     }
 
     fn mirror_batch(&self, repository: &RepoName) -> Batch {
-        let mine = Condition::RepositoryIs { repository: repository.clone(), kind: RepositoryKind::Mirrored };
         let write = Write::Mirror { repository: repository.clone() };
-        Batch::of(origin(&grant(repository)), write).when(mine)
+        Batch::of(origin(&grant(repository)), write).when(mirrored(repository))
     }
+}
+
+/// That a repository is not somebody's own.
+fn mirrored(repository: &RepoName) -> Condition {
+    Condition::RepositoryIs { repository: repository.clone(), kind: RepositoryKind::Mirrored }
 }
 
 fn tagged(batch: Batch, repository: &RepoName, tag: &Tag, digest: Digest) -> Batch {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use meta::{Batch, Condition, Effect, MetaError, NewManifest, RefKind, Write};
 use oci::{Digest, Manifest, MediaType, Reference, RepoName, Role, Tag};
 
-use crate::{Registry, RegistryError, granted, origin};
+use crate::{Registry, RegistryError, granted, hosted, origin};
 
 /// A manifest that is stored, durably.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,6 +91,7 @@ fn push_batch(
     if !needed.is_empty() {
         batch = batch.when(Condition::BlobsLinked { repository: repository.clone(), digests: needed });
     }
+    let batch = batch.when(hosted(repository));
     tags.iter().fold(batch, |batch, tag| {
         batch.then(Write::Tag { repository: repository.clone(), tag: tag.clone(), digest })
     })

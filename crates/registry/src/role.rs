@@ -80,6 +80,9 @@ pub trait Arriving: Send + Sync {
     /// Its size in bytes.
     fn size(&self) -> u64;
 
+    /// Whether all of it is here, and right.
+    fn is_verified(&self) -> bool;
+
     /// Its bytes, or a part that lies within its size, as they arrive. The stream fails before its end where they turn
     /// out not to be what their digest says.
     fn read(self: Arc<Self>, range: Option<ByteRange>) -> BlobRead;
@@ -90,8 +93,10 @@ pub trait Arriving: Send + Sync {
 pub enum Located {
     /// The repository of that name.
     Here,
-    /// Another one, which is an upstream's.
+    /// This one, which is an upstream's: the name or the namespace says so.
     Mirror(RepoName),
+    /// This one, which is an upstream's, for want of anybody here who has the name.
+    Pathless(RepoName),
     /// None: the namespace that it names is not known here.
     Nowhere,
 }

@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 
 use crate::error::staging;
 use crate::tags::visible;
-use crate::{FreeSpace, Registry, RegistryError, granted, origin};
+use crate::{FreeSpace, Registry, RegistryError, granted, hosted, origin};
 
 /// The bytes of a request, as they arrive.
 pub type BodyStream<'a> = Pin<&'a mut (dyn Stream<Item = io::Result<Bytes>> + Send)>;
@@ -34,6 +34,8 @@ pub struct Upload {
     stage: Box<dyn Stage>,
     largest: u64,
     space: Arc<dyn FreeSpace>,
+    /// How long it was when the room was looked at.
+    looked: Option<u64>,
 }
 
 /// After how many bytes of an upload the room is looked at again.
@@ -58,7 +60,14 @@ impl Registry {
         let repository = granted(grant, Action::Push)?.clone();
         let stage = self.blobs.stage(id, repository.as_str(), open).await;
         let stage = stage.map_err(|error| staging(error, &repository))?;
-        Ok(Upload { id, repository, stage, largest: self.limits.blob, space: Arc::clone(&self.space) })
+        Ok(Upload {
+            id,
+            repository,
+            stage,
+            largest: self.limits.blob,
+            space: Arc::clone(&self.space),
+            looked: None,
+        })
     }
 
     /// Ends an upload: its bytes are verified, durable, and a blob of the repository.
@@ -68,13 +77,25 @@ impl Registry {
         upload: Upload,
         digest: Digest,
     ) -> Result<(), RegistryError> {
+        let mine = hosted(granted(grant, Action::Push)?);
+        self.finish(grant, upload, digest, mine).await
+    }
+
+    /// The same under another condition.
+    pub(crate) async fn finish(
+        &self,
+        grant: &Grant,
+        upload: Upload,
+        digest: Digest,
+        condition: Condition,
+    ) -> Result<(), RegistryError> {
         let repository = granted(grant, Action::Push)?;
         let staged = upload.stage.commit(digest).await.map_err(|error| staging(error, repository))?;
         let Staged { id, size } = staged;
         self.look_at_stored(&digest, size).await?;
         let write = Write::Blob { repository: repository.clone(), blob: NewBlob { digest, size, id } };
         // Where this fails the object is an orphan, which the next collection finds.
-        self.meta.commit(Batch::of(origin(grant), write)).await?;
+        self.meta.commit(Batch::of(origin(grant), write).when(condition)).await?;
         Ok(())
     }
 
@@ -132,7 +153,8 @@ impl Registry {
         }
         let write = Write::Link { repository: repository.clone(), digest: *digest };
         let batch = Batch::of(origin(grant), write)
-            .when(Condition::BlobsLinked { repository: source, digests: vec![*digest] });
+            .when(Condition::BlobsLinked { repository: source, digests: vec![*digest] })
+            .when(hosted(repository));
         match self.meta.commit(batch).await {
             Ok(committed) => Ok(committed.effects != [Effect::Absent]),
             Err(MetaError::BlobsMissing(_)) => Ok(false),
@@ -197,20 +219,10 @@ impl Upload {
     }
 
     async fn take_in(&mut self, body: &mut BodyStream<'_>) -> Result<(), RegistryError> {
-        let mut looked = None;
+        // At the beginning of each body, too.
+        self.looked = None;
         while let Some(bytes) = body.next().await {
-            let bytes = bytes.map_err(RegistryError::Body)?;
-            if self.length().saturating_add(bytes.len() as u64) > self.largest {
-                return Err(RegistryError::BlobTooLarge(self.largest));
-            }
-            let length = self.length();
-            if looked.is_none_or(|looked| length - looked >= LOOK) {
-                if self.space.is_scarce() {
-                    return Err(RegistryError::Full);
-                }
-                looked = Some(length);
-            }
-            self.stage.append(bytes).await.map_err(|error| staging(error, &self.repository))?;
+            self.append(bytes.map_err(RegistryError::Body)?).await?;
         }
         Ok(())
     }
@@ -222,10 +234,23 @@ impl Upload {
 
     /// Takes in the next bytes of what the registry itself fetches.
     pub async fn append(&mut self, bytes: Bytes) -> Result<(), RegistryError> {
-        if self.length().saturating_add(bytes.len() as u64) > self.largest {
+        self.make_sure(bytes.len() as u64)?;
+        self.stage.append(bytes).await.map_err(|error| staging(error, &self.repository))
+    }
+
+    /// That so many more bytes may come.
+    fn make_sure(&mut self, more: u64) -> Result<(), RegistryError> {
+        let length = self.length();
+        if length.saturating_add(more) > self.largest {
             return Err(RegistryError::BlobTooLarge(self.largest));
         }
-        self.stage.append(bytes).await.map_err(|error| staging(error, &self.repository))
+        if self.looked.is_none_or(|looked| length - looked >= LOOK) {
+            if self.space.is_scarce() {
+                return Err(RegistryError::Full);
+            }
+            self.looked = Some(length);
+        }
+        Ok(())
     }
 
     /// Compares what has arrived with its digest, before it is made durable. Where it differs, the upload is over.

@@ -16,6 +16,9 @@ use transfer::Retry;
 
 use crate::span::Span;
 
+/// The least bandwidth of an upstream, in bytes a second: with less, no layer would ever come.
+const BANDWIDTH_MIN: u64 = 64 << 10;
+
 /// The most bytes of a file with a password.
 const PASSWORD_MAX: u64 = 16 << 10;
 
@@ -208,6 +211,12 @@ fn check(sections: &[UpstreamSection]) -> Result<()> {
                 bail!("two [[upstream]] have `{namespace}` in their `namespaces`: give it to one of them");
             }
         }
+    }
+    if let Some(section) = sections.iter().find(|section| (1..BANDWIDTH_MIN).contains(&section.bandwidth)) {
+        bail!(
+            "the `bandwidth` of the [[upstream]] `{}` must be {BANDWIDTH_MIN} bytes a second or more, or 0 for any",
+            section.key
+        );
     }
     if sections.iter().filter(|section| section.pathless).count() > 1 {
         bail!("two [[upstream]] are `pathless`: names without a path can mean only one");

@@ -45,6 +45,15 @@ impl From<KeyringError> for AuthError {
 }
 
 impl AuthError {
+    /// Whether the token server, or the way there, does not work right now.
+    pub(crate) fn is_outage(&self) -> bool {
+        match self {
+            Self::Token(TokenError::Unreachable { .. }) => true,
+            Self::Token(TokenError::Busy { status, .. }) => status.is_server_error(),
+            _ => false,
+        }
+    }
+
     /// What this is to somebody who has another way out.
     pub(crate) fn kind(&self) -> FailureKind {
         match self {

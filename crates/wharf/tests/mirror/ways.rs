@@ -73,6 +73,9 @@ fn a_name_of_ones_own_wins() {
     pull_all(&mirror, "library/app", "v1", "?ns=docker.io", &theirs);
     pull_all(&mirror, "hub/library/app", "v1", "", &theirs);
     mirror.get("/v2/library/app/manifests/v2").expect_error(404, "MANIFEST_UNKNOWN");
+    // Nor is what nobody has pushed yet below a project of one's own.
+    scene.push("library/new", "v1");
+    mirror.get("/v2/library/new/manifests/v1").expect_error(404, "NAME_UNKNOWN");
     assert!(
         !scene.asked().iter().any(|request| request.contains("manifests/v2")),
         "ours is not looked for there"
@@ -89,11 +92,56 @@ fn nothing_is_pushed_into_what_is_mirrored() {
             mirror.get("/v2/hub/library/app/manifests/v1").expect(200);
         }
         mirror.post("/v2/hub/library/app/blobs/uploads/").expect_error(405, "UNSUPPORTED");
+        mirror.post("/v2/hub/app/blobs/uploads/").expect_error(405, "UNSUPPORTED");
         let (manifest, _) = test_kit::house::image("mine");
         put_manifest(&mirror, "hub/library/app", "v1", &manifest).expect_error(405, "UNSUPPORTED");
     }
     // And what is mirrored can be removed.
-    mirror.delete("/v2/hub/library/app/manifests/v1").expect(202);
+    mirror.delete("/v2/hub/app/manifests/v1").expect(202);
+}
+
+#[test]
+fn what_was_mirrored_once_is_never_somebodys_own() {
+    let mut scene = Scene::new("");
+    scene.push("library/app", "v1");
+    scene.mirror().get("/v2/hub/library/app/manifests/v1").expect(200);
+    // The operator gives the upstream up.
+    scene.mirror.kill();
+    std::fs::write(scene.mirror.data().with_file_name("wharf.toml"), "")
+        .expect("the configuration can be written");
+    scene.mirror.restart();
+    let mirror = scene.mirror();
+    let upload = test_kit::house::start_upload(&mirror, "hub/library/app");
+    let digest = test_kit::sha256(b"mine");
+    let end = test_kit::http::with_query(&upload, &format!("digest={digest}"));
+    mirror.put(&end).body(b"mine".to_vec()).send().expect_error(405, "UNSUPPORTED");
+    let (mut manifest, _) = test_kit::house::image("mine");
+    manifest["layers"] = serde_json::json!([]);
+    put_manifest(&mirror, "hub/library/app", "v2", &manifest).expect_error_form(404);
+    push(&mirror, "hub/other", "v1", b"mine");
+}
+
+#[test]
+fn a_manifest_is_no_key_to_a_blob() {
+    let scene = Scene::new("");
+    let mirror = scene.mirror();
+    let ours = push(&mirror, "secret/app", "v1", b"nobody's business");
+    let theirs = scene.push("team/private", "v1");
+    pull_all(&mirror, "hub/team/private", "v1", "", &theirs);
+    // Anybody can push a manifest that names it as a layer that is elsewhere, which no registry looks for.
+    let upstream = scene.upstream.client();
+    for (tag, layer) in [("a", &ours.layer_digest), ("b", &theirs.layer_digest)] {
+        let (mut manifest, _) = test_kit::house::image(tag);
+        test_kit::house::push_blob(&upstream, "evil/app", b"{}");
+        manifest["layers"][0]["digest"] = layer.clone().into();
+        manifest["layers"][0]["mediaType"] =
+            "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip".into();
+        manifest["layers"][0]["urls"] = serde_json::json!(["https://example.com/layer"]);
+        put_manifest(&upstream, "evil/app", tag, &manifest).expect(201);
+        mirror.get(&format!("/v2/hub/evil/app/manifests/{tag}")).expect(200);
+        mirror.get(&format!("/v2/hub/evil/app/blobs/{layer}")).expect_error(404, "BLOB_UNKNOWN");
+        mirror.head(&format!("/v2/hub/evil/app/blobs/{layer}")).expect(404);
+    }
 }
 
 #[test]
