@@ -359,19 +359,14 @@ impl OciEdge {
         };
         let operation = endpoint.operation();
         let Some(repository) = endpoint.repository_mut() else { return (Ok(endpoint), false) };
-        // What is pushed goes where its name says, whatever registry the client thinks that this is.
-        let located = self.pull.locate(repository, namespace.filter(|_| operation.pulls())).await;
-        let refused = match located {
+        let pulls = operation.pulls();
+        let refused = match self.pull.locate(repository, namespace, pulls).await {
             Ok(Located::Mirror(name)) if operation.adds() => RegistryError::Mirrored(name).into(),
             Ok(Located::Mirror(name)) => {
                 *repository = name;
-                return (Ok(endpoint), operation.pulls());
+                return (Ok(endpoint), pulls);
             }
-            Ok(Located::Pathless(name)) if operation.pulls() => {
-                *repository = name;
-                return (Ok(endpoint), true);
-            }
-            Ok(Located::Here | Located::Pathless(_)) => return (Ok(endpoint), false),
+            Ok(Located::Here) => return (Ok(endpoint), false),
             Ok(Located::Nowhere) => unknown_namespace(namespace.unwrap_or_default()),
             Err(error) => error.into(),
         };

@@ -62,6 +62,10 @@ impl Memory {
         self.projects.insert(name.to_owned(), (has, Instant::now()));
     }
 
+    pub fn forget_project(&self, name: &str) {
+        self.projects.remove(name);
+    }
+
     pub fn checked(&self, repository: &RepoName, tag: &Tag) -> Option<Timestamp> {
         self.checked.get(&key(repository, tag))
     }

@@ -84,7 +84,12 @@ impl Mirror {
         Ok((!is_hosted).then(|| (repository.clone(), place)))
     }
 
-    async fn located(&self, name: &RepoName, namespace: Option<&str>) -> Result<Located, RegistryError> {
+    async fn located(
+        &self,
+        name: &RepoName,
+        namespace: Option<&str>,
+        pull: bool,
+    ) -> Result<Located, RegistryError> {
         if let Some(namespace) = namespace.filter(|namespace| !self.names.is_own(namespace)) {
             let Some(there) = self.names.in_namespace(name, namespace) else { return Ok(Located::Nowhere) };
             // What somebody here has is never given out as another registry's.
@@ -93,11 +98,16 @@ impl Mirror {
         if let Some(there) = self.names.prefixed(name) {
             return Ok(if self.is_hosted(name).await? { Located::Here } else { Located::Mirror(there) });
         }
+        if !pull {
+            // Maybe there is such a project from now on.
+            self.memory.forget_project(name.project());
+            return Ok(Located::Here);
+        }
         let Some(there) = self.names.pathless(name) else { return Ok(Located::Here) };
         // A name of one's own wins, and so does each that is below a project of one's own: else whoever takes that name
         // elsewhere could answer for it.
         let is_ours = self.is_hosted(name).await? || self.has_project(name.project()).await?;
-        Ok(if is_ours { Located::Here } else { Located::Pathless(there) })
+        Ok(if is_ours { Located::Here } else { Located::Mirror(there) })
     }
 
     async fn is_hosted(&self, name: &RepoName) -> Result<bool, RegistryError> {
@@ -273,8 +283,13 @@ impl Mirror {
 }
 
 impl Pull for Mirror {
-    fn locate<'a>(&'a self, name: &'a RepoName, namespace: Option<&'a str>) -> Pulled<'a, Located> {
-        Box::pin(self.located(name, namespace))
+    fn locate<'a>(
+        &'a self,
+        name: &'a RepoName,
+        namespace: Option<&'a str>,
+        pull: bool,
+    ) -> Pulled<'a, Located> {
+        Box::pin(self.located(name, namespace.filter(|_| pull), pull))
     }
 
     fn manifest<'a>(

@@ -93,10 +93,8 @@ pub trait Arriving: Send + Sync {
 pub enum Located {
     /// The repository of that name.
     Here,
-    /// This one, which is an upstream's: the name or the namespace says so.
+    /// This one, which is an upstream's.
     Mirror(RepoName),
-    /// This one, which is an upstream's, for want of anybody here who has the name.
-    Pathless(RepoName),
     /// None: the namespace that it names is not known here.
     Nowhere,
 }
@@ -104,8 +102,13 @@ pub enum Located {
 /// Answers who pulls.
 pub trait Pull: Send + Sync {
     /// Which repository a client means by `name`, and by a `namespace` where it says one (distribution-spec, "Registry
-    /// Proxying").
-    fn locate<'a>(&'a self, name: &'a RepoName, namespace: Option<&'a str>) -> Pulled<'a, Located>;
+    /// Proxying"). Where it does not `pull`, a name is never an upstream's but by saying so.
+    fn locate<'a>(
+        &'a self,
+        name: &'a RepoName,
+        namespace: Option<&'a str>,
+        pull: bool,
+    ) -> Pulled<'a, Located>;
 
     /// The manifest under a tag or digest.
     fn manifest<'a>(
@@ -139,8 +142,13 @@ pub trait Pull: Send + Sync {
 }
 
 impl Pull for Registry {
-    fn locate<'a>(&'a self, _name: &'a RepoName, namespace: Option<&'a str>) -> Pulled<'a, Located> {
-        let located = if namespace.is_none() { Located::Here } else { Located::Nowhere };
+    fn locate<'a>(
+        &'a self,
+        _name: &'a RepoName,
+        namespace: Option<&'a str>,
+        pull: bool,
+    ) -> Pulled<'a, Located> {
+        let located = if namespace.is_none() || !pull { Located::Here } else { Located::Nowhere };
         Box::pin(async move { Ok(located) })
     }
 
