@@ -75,7 +75,7 @@ fn a_name_of_ones_own_wins() {
     mirror.get("/v2/library/app/manifests/v2").expect_error(404, "MANIFEST_UNKNOWN");
     // Nor is what nobody has pushed yet below a project of one's own.
     scene.push("library/new", "v1");
-    mirror.get("/v2/library/new/manifests/v1").expect_error(404, "NAME_UNKNOWN");
+    mirror.get("/v2/library/new/manifests/v1").expect_error(404, "MANIFEST_UNKNOWN");
     assert!(
         !scene.asked().iter().any(|request| request.contains("manifests/v2")),
         "ours is not looked for there"
