@@ -5,10 +5,10 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use anyhow::Result;
-use client::{Host, ImageRef, Keyring, ReferenceError, Repository, Settings};
+use client::{Host, ImageRef, ReferenceError, Repository, Settings};
 use layout::{Kind, LayoutError, LocalRef};
 use oci::Reference;
-use transfer::{Retry, Source, Target};
+use transfer::{Source, Target};
 
 use crate::args::ConnectFlags;
 
@@ -145,8 +145,7 @@ impl ConnectFlags {
             plain_http: self.plain_http,
             tls_verify: self.tls_verify,
             ca: self.ca.clone(),
-            keyring: Keyring::of_this_user(),
-            retry: Retry::default(),
+            ..Settings::default()
         }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use anyhow::Result;
-use client::{List, Registry, Repository};
+use client::{List, Remote, Repository};
 
 use crate::args::{ReposFlags, TagsFlags};
 use crate::out::Out;
@@ -16,7 +16,7 @@ pub(crate) async fn tags(flags: TagsFlags, out: &mut Out) -> Result<()> {
 }
 
 pub(crate) async fn repositories(flags: ReposFlags, out: &mut Out) -> Result<()> {
-    let registry = Registry::open(&flags.registry, &flags.connect.settings())?;
+    let registry = Remote::open(&flags.registry, &flags.connect.settings())?;
     print(registry.repositories(), flags.json, out).await
 }
 

@@ -1,15 +1,15 @@
-//! Answers that are failures: which may pass and how long to wait for that, and the JSON in which registries explain
-//! the others (distribution-spec, "Error Codes").
+//! Answers that are failures: which may pass, and the JSON in which registries explain the others
+//! (distribution-spec, "Error Codes").
 
 use std::time::Duration;
 
-use reqwest::{Method, Response, StatusCode};
+use reqwest::{Response, StatusCode};
 use serde::Deserialize;
-use transfer::Retry;
+use tokio::time::timeout;
 
 use crate::body::read_body;
+use crate::headers;
 use crate::host::shorten;
-use crate::{ClientError, headers};
 
 /// The most bytes of an explanation that are read.
 const EXPLANATION: usize = 64 << 10;
@@ -19,31 +19,12 @@ pub(crate) fn is_passing(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504)
 }
 
-/// How long to wait after this many failures in a row: at least as long as the server asks for. `None` is to
-/// give up.
-pub(crate) fn next_pause(retry: &Retry, failures: u32, asked: Option<Duration>) -> Option<Duration> {
-    retry.pause(failures).map(|pause| pause.max(asked.unwrap_or_default()))
-}
-
-/// The longest pause that anybody is kept waiting for.
-pub(crate) fn longest_pause(retry: &Retry) -> Duration {
-    retry.longest.max(Duration::from_secs(60))
-}
-
-/// The error that a response with a failing status stands for.
-pub(crate) async fn failure(method: Method, mut response: Response) -> ClientError {
-    let status = response.status();
-    let url = response.url().clone();
-    let detail = detail(&mut response).await;
-    let transient = is_passing(status);
-    ClientError::Status { method, url: url.into(), status, detail, transient }
-}
-
 /// What a failure says about itself, after a colon; empty where it says nothing.
-pub(crate) async fn detail(response: &mut Response) -> String {
+pub(crate) async fn detail(response: &mut Response, stall: Duration) -> String {
     let is_json = headers::media_type(response.headers()).is_some_and(|m| m.as_str().ends_with("json"));
-    // What cannot be read explains nothing; the status says enough.
-    let body = read_body(response, EXPLANATION).await.unwrap_or_default();
+    // What cannot be read, or not at once, explains nothing; the status says enough.
+    let body = timeout(stall, read_body(response, EXPLANATION, stall)).await;
+    let body = body.ok().and_then(Result::ok).unwrap_or_default();
     let detail = if is_json { explanation(&body) } else { None };
     detail.map(|text| format!(": {text}")).unwrap_or_default()
 }

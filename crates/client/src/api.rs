@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, Response, Url};
 use serde_json::json;
@@ -11,7 +12,7 @@ use transfer::ByteStream;
 
 use crate::auth::sensitive;
 use crate::body::{read_body, stream_body};
-use crate::settings::Clients;
+use crate::clients::{Clients, Lane};
 use crate::{AuthError, ClientError, Credential, Host, Keyring, Secret, Settings, headers};
 
 /// The most bytes of an answer.
@@ -81,16 +82,19 @@ impl Api {
 
     /// Sends a request.
     pub async fn call(&self, request: ApiRequest<'_>) -> Result<ApiAnswer, ClientError> {
-        answer(self.send(request).await?).await
+        answer(self.send(request).await?, self.clients.timeouts().stall).await
     }
 
     /// Sends a request whose answer may be long: it comes as it arrives.
     pub async fn stream(&self, request: ApiRequest<'_>) -> Result<ApiStream, ClientError> {
         let response = self.send(request).await?;
+        let stall = self.clients.timeouts().stall;
         if response.status().is_success() {
-            return Ok(ApiStream::Body(stream_body(response, 0)));
+            return Ok(ApiStream::Body(
+                stream_body(response, 0, stall).map_err(ClientError::into_transfer).boxed(),
+            ));
         }
-        answer(response).await.map(ApiStream::Refusal)
+        answer(response, stall).await.map(ApiStream::Refusal)
     }
 
     async fn send(&self, request: ApiRequest<'_>) -> Result<Response, ClientError> {
@@ -99,7 +103,7 @@ impl Api {
         let method: Method = method.parse().map_err(|_| setup("that is no method"))?;
         let url = self.base.join(path).ok().filter(|url| url.origin() == self.base.origin());
         let url = url.ok_or_else(|| setup("that is no path"))?;
-        let mut request = self.clients.of(url.scheme())?.request(method, url.clone());
+        let mut request = self.clients.of(url.scheme(), Lane::Bulk)?.request(method, url.clone());
         let bearer = |token: &Secret| sensitive(&format!("Bearer {}", token.expose()));
         let header = match token {
             Some(token) => Some(bearer(token).ok_or_else(|| setup("that is no token"))?),
@@ -157,8 +161,8 @@ impl Api {
     }
 }
 
-async fn answer(mut response: Response) -> Result<ApiAnswer, ClientError> {
+async fn answer(mut response: Response, stall: Duration) -> Result<ApiAnswer, ClientError> {
     let status = response.status().as_u16();
     let wants_code = headers::text(response.headers(), OTP) == Some("required");
-    Ok(ApiAnswer { status, body: read_body(&mut response, ANSWER).await?, wants_code })
+    Ok(ApiAnswer { status, body: read_body(&mut response, ANSWER, stall).await?, wants_code })
 }

@@ -49,6 +49,10 @@ pub enum ClientError {
         status: StatusCode,
         /// What the registry says about it.
         detail: String,
+        /// How long it asks to be left alone.
+        retry_after: Option<Duration>,
+        /// Whether it is not the registry that answers, but what it redirects to.
+        elsewhere: bool,
         /// Whether it may pass.
         transient: bool,
     },
@@ -57,6 +61,8 @@ pub enum ClientError {
     Busy {
         /// The registry.
         host: Host,
+        /// What it answers.
+        status: StatusCode,
         /// How long.
         wait: Duration,
     },
@@ -120,7 +126,25 @@ pub enum ClientError {
     Setup(String),
 }
 
-/// An address without its query, in which signed addresses carry secrets.
+/// What a failure is to somebody who has another way out, such as a cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureKind {
+    /// It does not exist.
+    NotFound,
+    /// Whoever asks may not have it, or it does not exist: many registries do not say which.
+    Denied,
+    /// Too much was asked for.
+    Limited {
+        /// How long to stay away, where that was said.
+        retry_after: Option<Duration>,
+    },
+    /// The registry, its token server or the way there does not work: another time, or another registry, may do.
+    Failing,
+    /// What was asked for or set up is wrong in itself.
+    Invalid,
+}
+
+/// An address without its query, in which signed addresses carry secrets, and without a user's name and password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublicUrl(String);
 
@@ -128,6 +152,9 @@ impl From<Url> for PublicUrl {
     fn from(mut url: Url) -> Self {
         url.set_query(None);
         url.set_fragment(None);
+        // Fails where there is nothing to remove.
+        url.set_username("").ok();
+        url.set_password(None).ok();
         Self(url.into())
     }
 }
@@ -138,10 +165,50 @@ impl std::fmt::Display for PublicUrl {
     }
 }
 
+impl FailureKind {
+    /// What an answer with this status is.
+    pub(crate) fn of(status: StatusCode, retry_after: Option<Duration>) -> Self {
+        match status.as_u16() {
+            404 | 410 => Self::NotFound,
+            401 | 403 => Self::Denied,
+            429 => Self::Limited { retry_after },
+            408 | 500.. => Self::Failing,
+            // A name that this registry does not take says nothing of its health.
+            400..=499 => Self::Invalid,
+            // A success or a redirect where none can be.
+            _ => Self::Failing,
+        }
+    }
+}
+
 impl ClientError {
     /// A connection that failed in this way.
     pub(crate) fn lost(url: &Url, error: reqwest::Error) -> Self {
         Self::Lost { url: url.clone().into(), reason: reason(error.without_url()), transient: true }
+    }
+
+    /// What this failure is to somebody who has another way out.
+    pub fn kind(&self) -> FailureKind {
+        match self {
+            Self::NotFound { .. } => FailureKind::NotFound,
+            Self::Unauthorized { .. } => FailureKind::Denied,
+            Self::Auth { error, .. } => error.kind(),
+            // The address that the registry gave was not good: whoever asks had been let in by then.
+            Self::Status {
+                status: StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN,
+                elsewhere: true,
+                ..
+            } => FailureKind::Failing,
+            Self::Status { status, retry_after, .. } => FailureKind::of(*status, *retry_after),
+            Self::Busy { status, wait, .. } => FailureKind::of(*status, Some(*wait)),
+            Self::Lost { .. }
+            | Self::Silent { .. }
+            | Self::Expired(_)
+            | Self::TooLarge { .. }
+            | Self::Answer { .. }
+            | Self::Redirect { .. } => FailureKind::Failing,
+            Self::Reference(_) | Self::Certificates { .. } | Self::Setup(_) => FailureKind::Invalid,
+        }
     }
 
     /// Whether the same request may succeed a moment later.

@@ -1,5 +1,6 @@
 //! Reading response headers, each of bounded length.
 
+use std::fmt;
 use std::time::Duration;
 
 use oci::{Digest, MediaType};
@@ -28,10 +29,33 @@ pub(crate) fn digest(headers: &HeaderMap) -> Option<Digest> {
     text(headers, "docker-content-digest")?.parse().ok()
 }
 
-/// The first byte of a partial answer: `Content-Range: bytes 5-9/10`.
-pub(crate) fn range_start(headers: &HeaderMap) -> Option<u64> {
-    let range = text(headers, "content-range")?.strip_prefix("bytes ")?;
-    range.split_once('-')?.0.trim().parse().ok()
+/// Which bytes of how many a partial answer has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ContentRange {
+    pub first: u64,
+    /// The last byte itself belongs to it.
+    pub last: u64,
+    pub total: Option<u64>,
+}
+
+impl fmt::Display for ContentRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "from byte {} to {}", self.first, self.last)?;
+        self.total.map_or(Ok(()), |total| write!(f, " of {total}"))
+    }
+}
+
+/// What a partial answer is: `Content-Range: bytes 5-9/10`, or `/*` where the server does not know the whole.
+pub(crate) fn content_range(headers: &HeaderMap) -> Option<ContentRange> {
+    let (range, total) = text(headers, "content-range")?.strip_prefix("bytes ")?.split_once('/')?;
+    let (first, last) = range.split_once('-')?;
+    let total = if total.trim() == "*" { None } else { Some(total.trim().parse().ok()?) };
+    Some(ContentRange { first: first.trim().parse().ok()?, last: last.trim().parse().ok()?, total })
+}
+
+/// How many bytes there are where none of those that were asked for is: `Content-Range: bytes */10`.
+pub(crate) fn unsatisfied(headers: &HeaderMap) -> Option<u64> {
+    text(headers, "content-range")?.strip_prefix("bytes */")?.trim().parse().ok()
 }
 
 /// How many bytes an upload has: `Range: 0-N` is N + 1. Some registries say `0-0` of an empty upload, so that
@@ -79,9 +103,17 @@ mod tests {
         for bad in ["", "1-9", "0-", "0-x", "-9", &format!("0-{}", u64::MAX)] {
             check(bad, None);
         }
-        let start = |value: &str| range_start(&headers(&[("content-range", value)]));
-        assert_eq!(start("bytes 5-9/10"), Some(5));
-        assert_eq!(start("bytes */10"), None);
+        let check = |value: &str, part: Option<(u64, u64, Option<u64>)>, whole: Option<u64>| {
+            let headers = headers(&[("content-range", value)]);
+            let read = content_range(&headers).map(|range| (range.first, range.last, range.total));
+            assert_eq!((read, unsatisfied(&headers)), (part, whole), "{value}");
+        };
+        check("bytes 5-9/10", Some((5, 9, Some(10))), None);
+        check("bytes 5-9/*", Some((5, 9, None)), None);
+        check("bytes */10", None, Some(10));
+        for bad in ["", "bytes", "bytes 5/10", "bytes 5-/10", "bytes 5-9", "items 5-9/10", "bytes */*"] {
+            check(bad, None, None);
+        }
     }
 
     #[test]
@@ -104,7 +136,8 @@ mod tests {
             let headers = headers(&[("range", &value), ("content-range", &value), ("retry-after", &value),
                 ("content-length", &value), ("content-type", &value), ("docker-content-digest", &value)]);
             uploaded(&headers);
-            range_start(&headers);
+            content_range(&headers);
+            unsatisfied(&headers);
             retry_after(&headers);
             length(&headers);
             media_type(&headers);

@@ -6,32 +6,38 @@
 mod answer;
 mod api;
 mod auth;
+mod blob;
 mod body;
+mod clients;
 mod error;
 mod headers;
 mod host;
 mod link;
 mod lists;
+mod manifest;
+mod proxy;
 mod pull;
 mod push;
 mod reference;
 mod referrers;
+mod remote;
 mod repository;
 mod settings;
 mod tls;
 mod transport;
 mod upload;
-
-use std::time::Duration;
+mod watch;
 
 pub use api::{Api, ApiAnswer, ApiRequest, ApiStream};
 pub use auth::{AuthError, AuthFileError, Credential, Keyring, KeyringError, Place, Secret, TokenError};
-pub use error::{ClientError, PublicUrl};
+pub use blob::OpenBlob;
+pub use error::{ClientError, FailureKind, PublicUrl};
 pub use host::Host;
-pub use lists::{List, Registry};
+pub use lists::List;
+pub use manifest::Fetched;
+pub use proxy::{ProxyUrl, ProxyUrlError};
 pub use reference::{ImageRef, ReferenceError};
+pub use remote::Remote;
 pub use repository::Repository;
-pub use settings::Settings;
-
-/// How long a registry may take to answer, or between two pieces of an answer.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub use settings::{Settings, Timeouts};
+pub use watch::{Answered, RateLimit, Watch};

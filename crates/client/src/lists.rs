@@ -4,51 +4,19 @@ use std::collections::VecDeque;
 use std::marker::PhantomData;
 use std::str::FromStr;
 
-use oci::RepoName;
 use reqwest::{Method, StatusCode, Url};
 
-use crate::answer::failure;
 use crate::auth::Scope;
 use crate::host::shorten;
 use crate::link::next_link;
 use crate::transport::{Call, Transport};
-use crate::{ClientError, Host, Settings, headers};
+use crate::{ClientError, headers};
 
 /// The most bytes of a page.
 pub(crate) const PAGE: usize = 8 << 20;
 
 /// The most pages of a list: a server that links round in a circle must not be followed for ever.
 const PAGES: usize = 100_000;
-
-/// A registry as a whole.
-pub struct Registry {
-    transport: Transport,
-}
-
-impl Registry {
-    /// Opens a registry. Nothing is sent yet.
-    pub fn open(host: &Host, settings: &Settings) -> Result<Self, ClientError> {
-        Ok(Self { transport: Transport::new(host, None, settings)? })
-    }
-
-    /// Asks the registry whether it takes the credential that there is for it. False where it asks nobody who they are.
-    pub async fn check_credential(&self) -> Result<bool, ClientError> {
-        let call = Call::new(Method::GET, self.transport.url(""), Scope::nothing());
-        let response = self.transport.send(&call).await?;
-        match response.status() {
-            StatusCode::OK => Ok(self.transport.has_credential().await),
-            _ => Err(failure(Method::GET, response).await),
-        }
-    }
-
-    /// All repositories, page by page.
-    pub fn repositories(&self) -> List<'_, RepoName> {
-        let mut url = self.transport.url("_catalog");
-        url.set_query(Some("n=1000"));
-        let place = format!("docker://{}", self.transport.host());
-        List::new(&self.transport, url, Scope::catalog(), "repositories", place)
-    }
-}
 
 /// A list that is fetched page by page.
 pub struct List<'a, T> {
@@ -88,7 +56,7 @@ impl<'a, T: FromStr> List<'a, T> {
                 let what = format!("the list of {}", self.field);
                 return Err(ClientError::NotFound { what, place: self.place.clone() });
             }
-            _ => return Err(failure(Method::GET, response).await),
+            _ => return Err(self.transport.failure(Method::GET, response).await),
         }
         self.next = next_page(self.transport, &url, response.headers())?;
         self.read(&url, &body).map(Some)

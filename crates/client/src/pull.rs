@@ -1,18 +1,14 @@
 //! A repository as a source.
 
 use bytes::Bytes;
-use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use oci::{Descriptor, Digest, Reference};
-use reqwest::header::RANGE;
-use reqwest::{Method, StatusCode};
+use reqwest::Method;
 use transfer::{ByteStream, Origin, Source, TransferError};
 
-use crate::answer::failure;
-use crate::body::stream_body;
 use crate::repository::Access;
-use crate::transport::Call;
-use crate::{ClientError, Repository, headers};
+use crate::{ClientError, OpenBlob, Repository};
 
 impl Source for Repository {
     fn place(&self) -> String {
@@ -61,24 +57,7 @@ impl Repository {
     }
 
     async fn pull_blob(&self, descriptor: &Descriptor, offset: u64) -> Result<ByteStream, ClientError> {
-        let url = self.url(&format!("blobs/{}", descriptor.digest));
-        let mut call = Call::new(Method::GET, url, self.scope(Access::Pull));
-        if offset > 0 {
-            call = call.header(RANGE, format!("bytes={offset}-"));
-        }
-        let response = self.transport.send(&call).await?;
-        match response.status() {
-            // A registry without ranges sends the whole again: what is there already is left out.
-            StatusCode::OK => Ok(stream_body(response, offset)),
-            StatusCode::PARTIAL_CONTENT if headers::range_start(response.headers()) == Some(offset) => {
-                Ok(stream_body(response, 0))
-            }
-            StatusCode::PARTIAL_CONTENT => Err(ClientError::Answer {
-                url: response.url().clone().into(),
-                what: format!("another part of the blob than the one from byte {offset} on"),
-            }),
-            StatusCode::NOT_FOUND => Err(self.not_found(descriptor.digest)),
-            _ => Err(failure(Method::GET, response).await),
-        }
+        let OpenBlob { stream, .. } = self.open_blob(&descriptor.digest, offset).await?;
+        Ok(stream.map_err(ClientError::into_transfer).boxed())
     }
 }

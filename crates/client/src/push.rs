@@ -4,10 +4,9 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use oci::{Algorithm, Descriptor, Reference};
 use reqwest::header::CONTENT_TYPE;
-use reqwest::{Method, Response, StatusCode};
+use reqwest::{Method, Response};
 use transfer::{Document, Feed, Naming, Pushed, Target, TransferError};
 
-use crate::answer::failure;
 use crate::repository::Access;
 use crate::transport::Call;
 use crate::{ClientError, Repository, headers};
@@ -50,15 +49,11 @@ impl Repository {
                 Err(error) => Err(error),
             };
         }
-        let call = Call::new(Method::HEAD, self.url(&format!("blobs/{digest}")), self.scope(Access::Push));
-        let response = self.transport.send(&call).await?;
-        match response.status() {
+        match self.blob_size(&digest, Access::Push).await {
             // A blob of another size is not the one that is meant: pushing it tells what is wrong.
-            StatusCode::OK => {
-                Ok(headers::length(response.headers()).is_none_or(|size| size == descriptor.size))
-            }
-            StatusCode::NOT_FOUND => Ok(false),
-            _ => Err(failure(Method::HEAD, response).await),
+            Ok(size) => Ok(size.is_none_or(|size| size == descriptor.size)),
+            Err(ClientError::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error),
         }
     }
 
@@ -76,7 +71,7 @@ impl Repository {
             .body(document.bytes.clone());
         let response = self.transport.send(&call).await?;
         if !response.status().is_success() {
-            return Err(failure(Method::PUT, response).await);
+            return Err(self.transport.failure(Method::PUT, response).await);
         }
         check_answer(&response, document, naming)?;
         match &document.manifest.subject {

@@ -7,7 +7,6 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use transfer::Document;
 
-use crate::answer::failure;
 use crate::lists::{PAGE, next_page};
 use crate::repository::Access;
 use crate::transport::Call;
@@ -52,7 +51,7 @@ impl Repository {
                     return Ok(None);
                 }
                 StatusCode::OK => return Err(not_an_index(&url)),
-                _ => return Err(failure(Method::GET, response).await),
+                _ => return Err(self.transport.failure(Method::GET, response).await),
             }
             next = next_page(&self.transport, &url, response.headers())?;
             let page = read_index(&body);
@@ -79,7 +78,7 @@ impl Repository {
         access: Access,
     ) -> Result<(Bytes, Vec<Descriptor>), ClientError> {
         let tag = Reference::Tag(digest.fallback_tag());
-        let most = ManifestLimits::default().size;
+        let most = self.transport.manifest_limits().size;
         let (response, bytes) = self.manifest_request(Method::GET, &tag, access, most).await?;
         let referrers = read_index(&bytes).ok_or_else(|| not_an_index(response.url()))?;
         Ok((bytes, referrers))
@@ -106,7 +105,11 @@ impl Repository {
             .header(CONTENT_TYPE, types::OCI_INDEX)
             .body(index.to_string().into());
         let response = self.transport.send(&call).await?;
-        if response.status().is_success() { Ok(()) } else { Err(failure(Method::PUT, response).await) }
+        if response.status().is_success() {
+            Ok(())
+        } else {
+            Err(self.transport.failure(Method::PUT, response).await)
+        }
     }
 }
 

@@ -6,17 +6,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use oci::RepoName;
+use oci::ManifestLimits;
 use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderName, HeaderValue};
 use reqwest::{Body, Method, RequestBuilder, Response, StatusCode, Url};
 use tokio::time::timeout;
 use transfer::{ByteStream, Retry};
 
-use crate::answer::{failure, is_passing, longest_pause, next_pause};
+use crate::answer::{detail, is_passing};
 use crate::auth::{Authenticator, Scope};
 use crate::body::read_body;
-use crate::settings::Clients;
-use crate::{ClientError, Host, PATIENCE, Settings, headers};
+use crate::clients::{Clients, Lane};
+use crate::{Answered, ClientError, Host, Settings, Timeouts, Watch, headers};
 
 /// The most redirects of one request.
 const REDIRECTS: usize = 5;
@@ -30,13 +30,19 @@ pub(crate) struct Call {
     pub method: Method,
     pub url: Url,
     pub scope: Scope,
+    pub lane: Lane,
     pub headers: Vec<(HeaderName, HeaderValue)>,
     pub body: Option<Bytes>,
 }
 
 impl Call {
     pub fn new(method: Method, url: Url, scope: Scope) -> Self {
-        Self { method, url, scope, headers: Vec::new(), body: None }
+        Self { method, url, scope, lane: Lane::Small, headers: Vec::new(), body: None }
+    }
+
+    pub fn lane(mut self, lane: Lane) -> Self {
+        self.lane = lane;
+        self
     }
 
     /// Adds a header. Our own values are always legal.
@@ -57,31 +63,46 @@ impl Call {
 pub(crate) struct Transport {
     host: Host,
     base: Url,
-    clients: Clients,
+    clients: Arc<Clients>,
     authenticator: Authenticator,
     retry: Retry,
+    manifests: ManifestLimits,
+    watcher: Option<Arc<dyn Watch>>,
     /// Whether it has ever answered: before that, a failed connection is a wrong address rather than a fault.
     reached: AtomicBool,
 }
 
 impl Transport {
-    pub fn new(host: &Host, repository: Option<RepoName>, settings: &Settings) -> Result<Self, ClientError> {
+    pub fn new(host: &Host, settings: &Settings) -> Result<Self, ClientError> {
         let secure = settings.is_secure(host);
         let scheme = if secure { "https" } else { "http" };
         let base = Url::parse(&format!("{scheme}://{}/v2/", host.api()))
             .map_err(|error| ClientError::Setup(error.to_string()))?;
+        let clients = Arc::new(Clients::new(settings, host)?);
         Ok(Self {
             host: host.clone(),
             base,
-            clients: Clients::new(settings, host)?,
-            authenticator: Authenticator::new(host.clone(), repository, secure, settings),
+            authenticator: Authenticator::new(host.clone(), secure, clients.clone(), settings),
+            clients,
             retry: settings.retry,
+            manifests: settings.manifests,
+            watcher: settings.watcher.clone(),
             reached: AtomicBool::new(false),
         })
     }
 
     pub const fn host(&self) -> &Host {
         &self.host
+    }
+
+    /// Bounds on the manifests that are read.
+    pub const fn manifest_limits(&self) -> &ManifestLimits {
+        &self.manifests
+    }
+
+    /// How long requests wait.
+    pub fn timeouts(&self) -> Timeouts {
+        self.clients.timeouts()
     }
 
     /// The address of something below `/v2/`. `path` is made of checked names only.
@@ -124,33 +145,47 @@ impl Transport {
     async fn insist(&self, call: &Call, most: Option<usize>) -> Result<(Response, Bytes), ClientError> {
         let mut failures = 0;
         loop {
-            let (error, wait) = match self.attempt(call).await {
+            let error = match self.attempt(call).await {
                 Ok(response) if is_passing(response.status()) => {
-                    let wait = headers::retry_after(response.headers());
-                    (failure(call.method.clone(), response).await, wait)
+                    self.failure(call.method.clone(), response).await
                 }
                 Ok(mut response) => {
                     let Some(most) = most.filter(|_| response.status() == StatusCode::OK) else {
                         return Ok((response, Bytes::new()));
                     };
-                    match read_body(&mut response, most).await {
+                    match read_body(&mut response, most, self.timeouts().stall).await {
                         Ok(body) => return Ok((response, body)),
-                        Err(error) => (error, None),
+                        Err(error) => error,
                     }
                 }
-                Err(error) => (error, None),
+                Err(error) => error,
             };
             failures += 1;
             let hopeless = !error.is_transient()
                 || (!self.reached.load(Ordering::Relaxed) && matches!(error, ClientError::Lost { .. }));
-            let Some(pause) = next_pause(&self.retry, failures, wait).filter(|_| !hopeless) else {
+            let Some(pause) = self.retry.pause(failures).filter(|_| !hopeless) else {
                 return Err(error.exhausted());
             };
-            if pause > longest_pause(&self.retry) {
-                return Err(ClientError::Busy { host: self.host.clone(), wait: pause });
-            }
+            let pause = match error {
+                ClientError::Status { status, retry_after: Some(wait), .. } if wait > self.retry.longest => {
+                    return Err(ClientError::Busy { host: self.host.clone(), status, wait });
+                }
+                ClientError::Status { retry_after: Some(wait), .. } => pause.max(wait),
+                _ => pause,
+            };
             tokio::time::sleep(pause).await;
         }
+    }
+
+    /// The error that a response with a failing status stands for.
+    pub async fn failure(&self, method: Method, mut response: Response) -> ClientError {
+        let status = response.status();
+        let url = response.url().clone();
+        let elsewhere = !self.is_own(&url);
+        let retry_after = headers::retry_after(response.headers());
+        let detail = detail(&mut response, self.timeouts().stall).await;
+        let (url, transient) = (url.into(), is_passing(status));
+        ClientError::Status { method, url, status, detail, retry_after, elsewhere, transient }
     }
 
     /// Sends a request whose body is a stream, once: what became of it the caller must find out.
@@ -167,7 +202,7 @@ impl Transport {
             counter.fetch_add(1, Ordering::Relaxed);
         });
         let request = self
-            .request(call, &call.url, sent.as_ref())?
+            .request(call, Lane::Bulk, &call.url, sent.as_ref())?
             .header(CONTENT_LENGTH, length)
             .body(Body::wrap_stream(counted));
         let response = tokio::select! {
@@ -177,11 +212,12 @@ impl Transport {
             }
         };
         if response.status() != StatusCode::UNAUTHORIZED || !self.is_own(&call.url) {
+            self.tell(&response);
             return Ok(response);
         }
         match self.answer(&response, &call.scope, sent.as_ref()).await? {
             Some(_) => Err(ClientError::Expired(self.host.clone())),
-            None => Err(self.unauthorized().await),
+            None => Err(self.unauthorized(&call.scope, &response)),
         }
     }
 
@@ -203,8 +239,9 @@ impl Transport {
                         continue;
                     }
                 }
-                return Err(self.unauthorized().await);
+                return Err(self.unauthorized(&call.scope, &response));
             }
+            self.tell(&response);
             let Some(next) = self.redirect(call, &response)? else { return Ok(response) };
             redirects += 1;
             if redirects > REDIRECTS {
@@ -223,11 +260,11 @@ impl Transport {
         url: &Url,
         authorization: Option<&HeaderValue>,
     ) -> Result<Response, ClientError> {
-        let mut request = self.request(call, url, authorization)?;
+        let mut request = self.request(call, call.lane, url, authorization)?;
         if let Some(body) = &call.body {
             request = request.body(body.clone());
         }
-        match timeout(PATIENCE, request.send()).await {
+        match timeout(self.timeouts().answer, request.send()).await {
             Ok(outcome) => outcome.map_err(|error| ClientError::lost(url, error)),
             Err(_) => Err(ClientError::Silent { url: url.clone().into(), transient: true }),
         }
@@ -236,10 +273,11 @@ impl Transport {
     fn request(
         &self,
         call: &Call,
+        lane: Lane,
         url: &Url,
         authorization: Option<&HeaderValue>,
     ) -> Result<RequestBuilder, ClientError> {
-        let mut request = self.clients.of(url.scheme())?.request(call.method.clone(), url.clone());
+        let mut request = self.clients.of(url.scheme(), lane)?.request(call.method.clone(), url.clone());
         for (name, value) in &call.headers {
             request = request.header(name, value);
         }
@@ -254,7 +292,7 @@ impl Transport {
         if !self.is_own(url) {
             return Ok(None);
         }
-        self.authenticator.header(&self.clients, scope).await.map_err(|error| self.auth_error(error))
+        self.authenticator.header(scope).await.map_err(|error| self.auth_error(error))
     }
 
     async fn answer(
@@ -263,7 +301,7 @@ impl Transport {
         scope: &Scope,
         sent: Option<&HeaderValue>,
     ) -> Result<Option<HeaderValue>, ClientError> {
-        let answer = self.authenticator.answer(&self.clients, scope, response.headers(), sent).await;
+        let answer = self.authenticator.answer(scope, response.headers(), sent).await;
         answer.map_err(|error| self.auth_error(error))
     }
 
@@ -272,12 +310,20 @@ impl Transport {
     }
 
     /// Was a credential asked for, and is there one?
-    pub async fn has_credential(&self) -> bool {
-        self.authenticator.has_credential().await
+    pub fn has_credential(&self, scope: &Scope) -> bool {
+        self.authenticator.has_credential(scope)
     }
 
-    async fn unauthorized(&self) -> ClientError {
-        ClientError::Unauthorized { host: self.host.clone(), known: self.has_credential().await }
+    fn unauthorized(&self, scope: &Scope, response: &Response) -> ClientError {
+        self.tell(response);
+        ClientError::Unauthorized { host: self.host.clone(), known: self.has_credential(scope) }
+    }
+
+    /// Tells the watcher of an answer of the registry's own.
+    fn tell(&self, response: &Response) {
+        if let Some(watcher) = self.watcher.as_ref().filter(|_| self.is_own(response.url())) {
+            watcher.answered(&Answered::read(response.status().as_u16(), response.headers()));
+        }
     }
 
     /// Where a redirect leads. Only reading is redirected: a body would have to be sent twice.

@@ -8,7 +8,6 @@ use reqwest::header::{CONTENT_RANGE, CONTENT_TYPE};
 use reqwest::{Method, Response, StatusCode, Url};
 use transfer::{ByteStream, Feed, Pushed, Retry, TransferError};
 
-use crate::answer::failure;
 use crate::auth::Scope;
 use crate::repository::Access;
 use crate::transport::Call;
@@ -86,7 +85,7 @@ impl Repository {
         };
         match response.status() {
             StatusCode::ACCEPTED => self.location(&response).map(Begun::At),
-            _ => Err(failure(Method::POST, response).await),
+            _ => Err(self.transport.failure(Method::POST, response).await),
         }
     }
 
@@ -126,7 +125,7 @@ impl Repository {
         let response = self.transport.send_stream(&call, length, stream).await?;
         match response.status() {
             StatusCode::CREATED | StatusCode::OK | StatusCode::NO_CONTENT => Ok(()),
-            _ => Err(failure(Method::PUT, response).await),
+            _ => Err(self.transport.failure(Method::PUT, response).await),
         }
     }
 
@@ -138,7 +137,7 @@ impl Repository {
         let response = self.transport.send_stream(&call, size - offset, stream).await?;
         match response.status() {
             StatusCode::ACCEPTED | StatusCode::OK | StatusCode::NO_CONTENT => self.location(&response),
-            _ => Err(failure(Method::PATCH, response).await),
+            _ => Err(self.transport.failure(Method::PATCH, response).await),
         }
     }
 

@@ -214,7 +214,7 @@ async fn a_credential_is_checked_before_it_is_kept() {
     let check = async |server: &Server, password: &str| {
         let credential = client::Credential::password("user".into(), password.into());
         let settings = client::Settings { keyring: client::Keyring::fixed(credential), ..settings() };
-        let registry = client::Registry::open(&server.host.parse().unwrap(), &settings).unwrap();
+        let registry = client::Remote::open(&server.host.parse().unwrap(), &settings).unwrap();
         registry.check_credential().await.map_err(|error| error.to_string())
     };
     assert_eq!(check(&guarded, "secret").await, Ok(true));

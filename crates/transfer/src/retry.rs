@@ -10,13 +10,13 @@ pub struct Retry {
     pub failures: u32,
     /// The pause after the first failure; it doubles with each.
     pub first: Duration,
-    /// The longest pause. A server that names one itself may ask for more.
+    /// The longest pause. A server that asks for more is not waited for.
     pub longest: Duration,
 }
 
 impl Default for Retry {
     fn default() -> Self {
-        Self { failures: 5, first: Duration::from_millis(300), longest: Duration::from_secs(30) }
+        Self { failures: 5, first: Duration::from_millis(300), longest: Duration::from_secs(60) }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use client::{
-    AuthError, ClientError, Credential, Host, Keyring, Place, Registry, Secret, Settings, TokenError,
+    AuthError, ClientError, Credential, Host, Keyring, Place, Remote, Secret, Settings, TokenError,
 };
 use serde_json::json;
 use transfer::Retry;
@@ -62,7 +62,7 @@ pub(super) async fn login(flags: LoginFlags, out: &mut Out) -> Result<()> {
 
 /// Lets the registry, or its token service, look at the credential.
 async fn check(host: &Host, user: &str, settings: &Settings) -> Result<()> {
-    match Registry::open(host, settings)?.check_credential().await {
+    match Remote::open(host, settings)?.check_credential().await {
         Ok(true) => Ok(()),
         Ok(false) => bail!("{host} asks nobody who they are: there is nothing to sign in to"),
         Err(ClientError::Unauthorized { .. }) => bail!("{host} refuses the user name or the password"),

@@ -16,6 +16,16 @@ pub(crate) enum Challenge {
     },
 }
 
+impl Challenge {
+    /// The same, as far as it holds for other requests, too.
+    pub fn without_scope(mut self) -> Self {
+        if let Self::Bearer { scope, .. } = &mut self {
+            *scope = None;
+        }
+        self
+    }
+}
+
 /// The best challenge that the headers offer: a token before a password.
 pub(crate) fn choose<'a>(headers: impl Iterator<Item = &'a str>) -> Option<Challenge> {
     let mut all: Vec<Challenge> = headers.flat_map(parse).collect();

@@ -10,11 +10,12 @@ use serde::Deserialize;
 use transfer::Retry;
 
 use super::credential::Credential;
-use crate::answer::{detail, is_passing, longest_pause, next_pause};
+use crate::answer::{detail, is_passing};
 use crate::body::read_body;
+use crate::clients::{Clients, Lane};
+use crate::headers::LONGEST;
 use crate::host::{same_site, shorten};
-use crate::settings::Clients;
-use crate::{ClientError, Host, PATIENCE, headers};
+use crate::{ClientError, Host, PublicUrl, Timeouts, headers};
 
 /// The most bytes of a token server's answer.
 const ANSWER: usize = 256 << 10;
@@ -26,7 +27,7 @@ const SHORTEST: u64 = 60;
 const MARGIN: Duration = Duration::from_secs(10);
 
 /// Why there is no token. No credential is in the message.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum TokenError {
     /// The registry sends its clients to somebody else.
     #[error(
@@ -88,20 +89,10 @@ pub enum TokenError {
 
 /// A token with the time until which it is good.
 pub(crate) struct Token {
-    header: HeaderValue,
-    until: Instant,
-}
-
-impl Token {
     /// The `Authorization` header.
-    pub const fn header(&self) -> &HeaderValue {
-        &self.header
-    }
-
-    /// Is it good for long enough to begin a request?
-    pub fn is_fresh(&self) -> bool {
-        Instant::now() + MARGIN < self.until
-    }
+    pub header: HeaderValue,
+    /// When to get another one.
+    pub until: Instant,
 }
 
 impl fmt::Debug for Token {
@@ -138,7 +129,7 @@ impl Realm {
         registry: &Host,
         secure: bool,
     ) -> Result<Self, TokenError> {
-        let unusable = || TokenError::Realm { registry: registry.clone(), realm: shorten(realm) };
+        let unusable = || TokenError::Realm { registry: registry.clone(), realm: shown(realm) };
         let url = Url::parse(realm).map_err(|_| unusable())?;
         let good_scheme = url.scheme() == "https" || (url.scheme() == "http" && !secure);
         if !good_scheme || !url.username().is_empty() || url.password().is_some() {
@@ -147,7 +138,7 @@ impl Realm {
         let api = Url::parse(&format!("http://{}", registry.api())).map_err(|_| unusable())?;
         match (url.host_str(), api.host_str()) {
             (Some(realm), Some(api)) if same_site(realm, api) => Ok(Self { url, service }),
-            _ => Err(TokenError::ForeignRealm { registry: registry.clone(), realm: shorten(realm) }),
+            _ => Err(TokenError::ForeignRealm { registry: registry.clone(), realm: shown(realm) }),
         }
     }
 
@@ -159,10 +150,11 @@ impl Realm {
         credential: Option<&Credential>,
         scopes: &[String],
     ) -> Result<Token, TokenError> {
-        let client = clients.of(self.url.scheme()).map_err(|error| self.unreachable(&error.to_string()))?;
+        let client = clients.of(self.url.scheme(), Lane::Small);
+        let client = client.map_err(|error| self.unreachable(&error.to_string()))?;
         let mut failures = 0;
         loop {
-            let error = match self.ask(client, credential, scopes).await {
+            let error = match self.ask(client, clients.timeouts(), credential, scopes).await {
                 Ok(body) => {
                     return read_token(&body).ok_or_else(|| TokenError::NoToken { realm: self.name() });
                 }
@@ -174,8 +166,9 @@ impl Realm {
                 TokenError::Busy { wait, .. } => wait,
                 _ => return Err(error),
             };
-            match next_pause(retry, failures, wait) {
-                Some(pause) if pause <= longest_pause(retry) => tokio::time::sleep(pause).await,
+            let wait = wait.unwrap_or_default();
+            match retry.pause(failures) {
+                Some(pause) if wait <= retry.longest => tokio::time::sleep(pause.max(wait)).await,
                 _ => return Err(error),
             }
         }
@@ -184,10 +177,11 @@ impl Realm {
     async fn ask(
         &self,
         client: &Client,
+        Timeouts { answer, stall, .. }: Timeouts,
         credential: Option<&Credential>,
         scopes: &[String],
     ) -> Result<Bytes, TokenError> {
-        let sent = tokio::time::timeout(PATIENCE, self.request(client, credential, scopes).send()).await;
+        let sent = tokio::time::timeout(answer, self.request(client, credential, scopes).send()).await;
         let mut response = sent
             .map_err(|_| self.unreachable("no answer in time"))?
             .map_err(|error| self.unreachable(&error.without_url().to_string()))?;
@@ -197,10 +191,10 @@ impl Realm {
             return Err(TokenError::Busy { realm, status, wait });
         }
         if status != StatusCode::OK {
-            let detail = detail(&mut response).await;
+            let detail = detail(&mut response, stall).await;
             return Err(TokenError::Refused { realm, status, detail });
         }
-        read_body(&mut response, ANSWER).await.map_err(|error| match error {
+        read_body(&mut response, ANSWER, stall).await.map_err(|error| match error {
             ClientError::TooLarge { .. } => TokenError::NoToken { realm },
             error => self.unreachable(&error.to_string()),
         })
@@ -212,9 +206,7 @@ impl Realm {
 
     /// The address without its query, which may hold what is not for messages.
     fn name(&self) -> String {
-        let mut url = self.url.clone();
-        url.set_query(None);
-        url.into()
+        PublicUrl::from(self.url.clone()).to_string()
     }
 
     fn request(&self, client: &Client, credential: Option<&Credential>, scopes: &[String]) -> RequestBuilder {
@@ -239,6 +231,17 @@ impl Realm {
     }
 }
 
+/// What a registry names as its token server, without what is not for messages.
+fn shown(realm: &str) -> String {
+    match Url::parse(realm) {
+        Ok(url) => shorten(&PublicUrl::from(url).to_string()),
+        Err(_) => {
+            let bare = realm.split(['?', '#']).next().unwrap_or_default();
+            shorten(bare.rsplit('@').next().unwrap_or_default())
+        }
+    }
+}
+
 /// Pairs in the form of a query, for the body of a POST.
 fn form(pairs: &[(&str, &str)]) -> String {
     let mut url = Url::parse("http://form/").unwrap_or_else(|_| unreachable!("a constant address"));
@@ -254,10 +257,13 @@ fn read_token(body: &[u8]) -> Option<Token> {
         expires_in: Option<u64>,
     }
     let Answer { token, access_token, expires_in } = serde_json::from_slice(body).ok()?;
-    let text = token.filter(|text| !text.is_empty()).or(access_token).filter(|text| !text.is_empty())?;
+    // No server takes a header that is longer.
+    let usable = |text: &String| !text.is_empty() && text.len() <= LONGEST;
+    let text = token.filter(|text| !text.is_empty()).or(access_token).filter(usable)?;
     // A day at most: a clock that stands still must not keep a token for ever.
     let seconds = expires_in.unwrap_or(SHORTEST).clamp(SHORTEST, 24 * 3600);
-    Some(Token { header: bearer(&text)?, until: Instant::now() + Duration::from_secs(seconds) })
+    let until = Instant::now() + Duration::from_secs(seconds) - MARGIN;
+    Some(Token { header: bearer(&text)?, until })
 }
 
 #[cfg(test)]
@@ -292,7 +298,7 @@ mod tests {
     fn answers_hold_a_token_or_none() {
         let check = |answer: &str, expect: Option<&str>| {
             let token = read_token(answer.as_bytes());
-            let header = token.as_ref().map(|token| token.header().to_str().unwrap());
+            let header = token.as_ref().map(|token| token.header.to_str().unwrap());
             assert_eq!(header, expect, "{answer}");
         };
         check(r#"{"token":"a"}"#, Some("Bearer a"));
@@ -301,8 +307,8 @@ mod tests {
             check(none, None);
         }
         let token = read_token(br#"{"token":"a","expires_in":18446744073709551615}"#).unwrap();
-        assert!(token.is_fresh());
-        assert!(!format!("{token:?} {:?}", token.header()).contains("Bearer"));
+        assert!(token.until > Instant::now());
+        assert!(!format!("{token:?} {:?}", token.header).contains("Bearer"));
     }
 
     proptest! {
