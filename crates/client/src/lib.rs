@@ -1,4 +1,4 @@
-//! A remote registry over HTTP, as a [`transfer::Source`] and a [`transfer::Target`].
+//! A remote registry over HTTP, as a [`transfer::Source`] and a [`transfer::Target`], and as a cache reads it.
 //!
 //! Knows the distribution API from the client's side, the ways to authenticate, and what to distrust: every
 //! answer is bounded, credentials go to their own site only, and no byte counts before it is verified.

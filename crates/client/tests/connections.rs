@@ -9,8 +9,7 @@ use client::{Answered, FailureKind, RateLimit, Remote, Settings, Timeouts, Watch
 use common::http::{Handler, Reply, Request, Server};
 use common::registry::Registry;
 use common::{open, settings};
-use futures_util::FutureExt;
-use futures_util::TryStreamExt;
+use futures_util::{FutureExt, TryStreamExt};
 use oci::{Digest, types};
 use transfer::Retry;
 
@@ -23,6 +22,11 @@ fn impatient() -> Settings {
 
 #[tokio::test]
 async fn nobody_waits_longer_than_the_settings_say() {
+    // Half of what is waited for where the settings say nothing.
+    tokio::time::timeout(Duration::from_secs(30), hanging()).await.expect("nobody waits so long");
+}
+
+async fn hanging() {
     // A listener that accepts nothing, as far as anybody can see.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let host = silent.local_addr().unwrap().to_string();

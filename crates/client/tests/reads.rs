@@ -238,13 +238,14 @@ async fn a_token_server_that_fails_is_told_apart() {
     check(Reply::new(200).body("{}"), FailureKind::Failing).await;
     check(Reply::new(200).body(format!(r#"{{"token":"{}"}}"#, "a".repeat(20_000))), FailureKind::Failing)
         .await;
-    for realm in ["http://user:hunter2@127.0.0.1/", "https://127.0.0.2/?hunter2", "x@:hunter2?hunter2#"] {
+    for realm in
+        ["http://user:hunter2@127.0.0.1/", "https://127.0.0.2/?hunter2", "http://user:hunter2@:99999/"]
+    {
         let challenge = format!(r#"Bearer realm="{realm}""#);
         let (_server, repository) = always(move |_| Reply::new(401).header("www-authenticate", &challenge));
         let error = repository.head_blob(&Digest::sha256(BLOB)).await.unwrap_err();
         assert_eq!(error.kind(), FailureKind::Failing, "{error}");
-        let told = !realm.contains("x@") && format!("{error} {error:?}").contains("hunter2");
-        assert!(!told, "{error:?}");
+        assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
     }
 }
 

@@ -4,12 +4,16 @@ mod common;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 use client::{ClientError, Credential, FailureKind, Keyring, Remote, Repository, Settings};
 use common::http::{Handler, Reply, Request, Server};
 use common::registry::Registry;
 use common::settings;
 use oci::Reference;
+
+/// A test hangs rather than fails when something is broken; this ends it.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Gives out a token for each scope, but not while the scope is held back. Each token has a number.
 #[derive(Default)]
@@ -103,9 +107,12 @@ fn tag() -> Reference {
 }
 
 async fn wait_for(condition: impl Fn() -> bool) {
-    while !condition() {
-        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-    }
+    let met = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, met).await.expect("it comes about");
 }
 
 #[tokio::test]
@@ -129,8 +136,10 @@ async fn a_token_server_that_hangs_holds_up_only_who_needs_it() {
     let held = world.ask("a");
     wait_for(|| world.token_server.seen().len() == 2).await;
     // One that has its token, and one that gets it now.
-    world.repository("b").head_manifest(&tag()).await.unwrap();
-    world.repository("c").head_manifest(&tag()).await.unwrap();
+    for name in ["b", "c"] {
+        let asked = tokio::time::timeout(PATIENCE, world.ask(name)).await;
+        asked.expect("nobody else is held up").unwrap().unwrap();
+    }
     assert!(!held.is_finished());
     world.tokens.release("repository:a:pull");
     held.await.unwrap().unwrap();

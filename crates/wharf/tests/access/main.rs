@@ -8,6 +8,7 @@ mod matrix;
 mod reference;
 mod revocation;
 mod tokens;
+mod upstream;
 
 use test_kit::House;
 
