@@ -200,7 +200,7 @@ pub trait ReadMirrors: Send + Sync {
     ) -> Answer<'a, Option<(Digest, Option<Timestamp>)>>;
 
     /// Up to `limit` blobs with ids after `after`, in their order, that mirrored repositories hold and no other:
-    /// what eviction may take.
+    /// what eviction may take. Passes over all blobs in between.
     fn cached_blobs(&self, after: Option<BlobId>, limit: usize) -> Answer<'_, Vec<CachedBlob>>;
 
     /// Whether a manifest of the repository needs the blob, be it there or not.

@@ -255,6 +255,11 @@ pub async fn eviction_may_take_what_only_mirrors_hold(on: Subject) {
     for page in [1, 10] {
         assert_eq!(on.cached(page).await, cached(&expect));
     }
+    assert_eq!(
+        on.store.cached_blobs(None, 10).await.unwrap(),
+        cached(&expect),
+        "no page ends before its limit"
+    );
     assert_eq!(on.store.cached_blobs(None, 0).await.unwrap(), []);
     on.unlink("team/app", digest("layer 2")).await;
     assert_eq!(on.cached(10).await.len(), expect.len() + 1, "hosted no more");
