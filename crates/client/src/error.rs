@@ -216,7 +216,9 @@ impl ClientError {
     pub fn is_outage(&self) -> bool {
         match self {
             Self::Lost { .. } | Self::Silent { .. } => true,
-            Self::Status { status, elsewhere, .. } => !elsewhere && (status.is_server_error() || *status == 408),
+            Self::Status { status, elsewhere, .. } => {
+                !elsewhere && (status.is_server_error() || *status == 408)
+            }
             Self::Busy { status, .. } => status.is_server_error() || *status == 408,
             Self::Auth { error, .. } => error.is_outage(),
             _ => false,
