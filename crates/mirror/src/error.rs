@@ -18,7 +18,7 @@ pub(crate) enum FetchError {
     /// It cannot be had now, and maybe later.
     #[error("{reason}")]
     Unavailable { reason: String, retry_after: Duration },
-    /// It is not asked for now.
+    /// It is left alone at present.
     #[error("{reason}")]
     Closed { reason: String, wait: Duration },
     /// We are not let in.

@@ -17,7 +17,7 @@ const REST: Retry =
     Retry { failures: u32::MAX, first: Duration::from_secs(2), longest: Duration::from_secs(60) };
 
 /// Why it is left alone after 429.
-const ENOUGH: &str = "it allows no more requests for now";
+const ENOUGH: &str = "it allows no more requests at present";
 
 /// How long it is left alone after 429 where it does not say.
 const LIMITED: Duration = Duration::from_secs(30);

@@ -29,10 +29,13 @@ const REFERRERS_BYTES: usize = 1 << 20;
 
 type Told<T> = Result<Arc<[T]>, FetchError>;
 
+/// A list, and when it was asked for.
+type Known<T> = (Instant, Arc<[T]>);
+
 /// The lists that are known.
 pub(crate) struct Lists {
-    tags: Cache<RepoName, (Instant, Arc<[Tag]>)>,
-    referrers: Cache<(RepoName, Digest), (Instant, Arc<[Descriptor]>)>,
+    tags: Cache<RepoName, Known<Tag>>,
+    referrers: Cache<(RepoName, Digest), Known<Descriptor>>,
     asking_tags: Once<RepoName, Told<Tag>>,
     asking_referrers: Once<(RepoName, Digest), Told<Descriptor>>,
 }
