@@ -49,6 +49,9 @@ usage: cargo xtask bench [NAME ...] [options]
 /// A benchmark: its name, and what runs it.
 type Bench = (&'static str, fn(&Context) -> Result<Section>);
 
+/// A command that a benchmark starts, in a namespace maybe.
+type Hidden = fn(&[String]) -> Result<()>;
+
 const BENCHES: &[Bench] = &[
     ("self-check", reads::self_check),
     ("blob-get", reads::blobs),
@@ -75,7 +78,7 @@ pub fn run(args: &[String]) -> Result<()> {
     if args.first().is_some_and(|arg| arg == fair::COMMAND) {
         return fair::load(&args[1..]);
     }
-    let hidden: [(&str, fn(&[String]) -> Result<()>); 3] = [
+    let hidden: [(&str, Hidden); 3] = [
         (tiers::relay::COMMAND, tiers::relay::run),
         (tiers::node::COMMAND, tiers::node::run),
         (tiers::PUSH, tiers::push),

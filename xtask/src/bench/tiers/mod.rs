@@ -170,7 +170,7 @@ fn fill(folder: &Path, workload: &Workload) -> Result<()> {
     let mut command = within(WORLD, &std::env::current_exe()?.display().to_string());
     let status = command.args(["bench", PUSH]).arg(&place).status()?;
     ensure!(status.success(), "the images could not be pushed");
-    Ok(context::remove(&place)?)
+    context::remove(&place)
 }
 
 /// The hidden command that pushes a folder of layers from within a namespace.
@@ -239,7 +239,7 @@ fn pull(
         read_line(&mut output, "ready")?;
         outputs.push(output);
     }
-    let before = network.from_upstream()?;
+    let before = network.sent_by_upstream()?;
     for child in &mut clusters {
         child.stdin.take().context("nodes have an input")?.write_all(b"go\n")?;
     }
@@ -253,7 +253,7 @@ fn pull(
         came.requests += done.requests;
         child.wait()?;
     }
-    came.upstream = network.from_upstream()? - before;
+    came.upstream = network.sent_by_upstream()? - before;
     Ok(came)
 }
 

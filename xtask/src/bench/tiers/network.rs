@@ -82,16 +82,14 @@ impl Network {
 
     /// Bytes that TCP has carried from the upstream into the region, headers and what was sent twice included as far as
     /// they are TCP's payload.
-    pub fn from_upstream(&self) -> Result<u64> {
+    pub fn sent_by_upstream(&self) -> Result<u64> {
         // Ethernet, IP and TCP with time stamps.
         const HEADERS: u64 = 14 + 20 + 32;
         let read = |what: &str| -> Result<u64> {
             let path = format!("/sys/class/net/{}/statistics/{what}", relay::DEVICES[0]);
             let output = Command::new("ip").args(["netns", "exec", WORLD, "cat", &path]).output()?;
-            Ok(String::from_utf8(output.stdout)?
-                .trim()
-                .parse()
-                .with_context(|| format!("no number in {path}"))?)
+            let text = String::from_utf8(output.stdout)?;
+            text.trim().parse().with_context(|| format!("no number in {path}"))
         };
         Ok(read("tx_bytes")?.saturating_sub(HEADERS * read("tx_packets")?))
     }

@@ -67,7 +67,7 @@ impl Workload {
                 // Every second layer of an image is one of the tenth that is popular.
                 let mut chosen: Vec<usize> = Vec::new();
                 while chosen.len() < 6 {
-                    let popular = chosen.len() % 2 == 0;
+                    let popular = chosen.len().is_multiple_of(2);
                     let layer = if popular {
                         random.below(POPULAR)
                     } else {
