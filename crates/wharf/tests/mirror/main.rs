@@ -3,6 +3,8 @@
 mod fresh;
 mod herd;
 mod outage;
+mod rehearsal;
+mod told;
 mod ways;
 
 use test_kit::house::{image, push_blob, put_manifest};
