@@ -68,7 +68,9 @@ impl Answers {
             0 => String::new(),
             stale => format!(" ({stale} with a warning that it may be old)"),
         };
-        format!("manifests and blobs answered from what is here: {here}{stale}; failed: {failed}.\n{verdict}.")
+        format!(
+            "manifests and blobs answered from what is here: {here}{stale}; failed: {failed}.\n{verdict}."
+        )
     }
 }
 
@@ -112,11 +114,7 @@ async fn rehearse(
     let before = Answers::of(&server.upstream(&flags.upstream).await?);
     server.send("PUT", path, &json!({"seconds": flags.lasts.as_secs()})).await?;
     let end = Instant::now() + flags.lasts;
-    eprintln!(
-        "{} is cut off for {} s. Ctrl-C ends it early",
-        clean(&flags.upstream),
-        flags.lasts.as_secs()
-    );
+    eprintln!("{} is cut off for {} s. Ctrl-C ends it early", clean(&flags.upstream), flags.lasts.as_secs());
     let mut last = Answers::default();
     loop {
         let next = Instant::now() + LOOK_EVERY;

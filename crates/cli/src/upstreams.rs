@@ -89,7 +89,8 @@ mod tests {
             "registries": [{"host": "a"}, {"host": "b"}],
         });
         let rows = rows(&upstream);
-        let keys: Vec<_> = rows.iter().map(|row| (cell(&row["key"]), cell(&row["registry"]["host"]))).collect();
+        let keys: Vec<_> =
+            rows.iter().map(|row| (cell(&row["key"]), cell(&row["registry"]["host"]))).collect();
         assert_eq!(keys, [("hub".into(), "a".into()), ("-".to_owned(), "b".to_owned())]);
     }
 }

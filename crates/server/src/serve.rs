@@ -51,8 +51,7 @@ pub async fn serve(config: Config) -> Result<()> {
         auditor: auditor.clone(),
         refusals: Refusals::default(),
     });
-    let listeners =
-        listeners(&config, &store, &observers, identity.as_ref(), tls.as_ref(), mirror).await?;
+    let listeners = listeners(&config, &store, &observers, identity.as_ref(), tls.as_ref(), mirror).await?;
     let (stopping, stopped) = watch::channel(false);
     let jobs = maintenance::runner(&config, &store, &metrics, identity.as_ref())?.run(stopped);
     let signals = signals(tls)?;

@@ -227,7 +227,10 @@ location = "r.example:5000/quay"
             &[(path, registries), ("/etc/containers/certs.d/r.example:5000/ca.crt", CA)],
         );
         let registries = containers(&mirror("127.0.0.1:5000", true), &namespaces[..1]).remove(0).content;
-        assert!(registries.ends_with("location = \"127.0.0.1:5000/dockerhub\"\ninsecure = true\n"), "{registries}");
+        assert!(
+            registries.ends_with("location = \"127.0.0.1:5000/dockerhub\"\ninsecure = true\n"),
+            "{registries}"
+        );
     }
 
     #[test]
@@ -261,7 +264,9 @@ location = "r.example:5000/quay"
 
     #[test]
     fn namespaces_are_names() {
-        for (host, key) in [("docker.io\"", "hub"), ("docker.io", "Hub"), ("docker.io", "hub\"\n"), ("", "hub")] {
+        for (host, key) in
+            [("docker.io\"", "hub"), ("docker.io", "Hub"), ("docker.io", "hub\"\n"), ("", "hub")]
+        {
             assert!(Namespace::new(host, key).is_err(), "{host} {key}");
         }
     }

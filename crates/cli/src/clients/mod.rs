@@ -25,7 +25,9 @@ pub(crate) async fn run(command: ClientCommand, host: &dyn Host, out: &mut Out) 
             files::containerd,
             "restart containerd once, if its config.toml had no `config_path` before",
         )?,
-        ClientCommand::Podman(flags) => of_namespaces(flags, host, "nothing: podman reads it each time").await?,
+        ClientCommand::Podman(flags) => {
+            of_namespaces(flags, host, "nothing: podman reads it each time").await?
+        }
         ClientCommand::CriO(flags) => of_namespaces(flags, host, "reload crio").await?,
         ClientCommand::K8s(flags) => made(
             flags,
@@ -33,9 +35,11 @@ pub(crate) async fn run(command: ClientCommand, host: &dyn Host, out: &mut Out) 
             "kubectl apply the ConfigMap; what makes the nodes puts its files into /etc/containerd/certs.d/_default. For images of \
              private projects, `wharf secret k8s` prints the imagePullSecret",
         )?,
-        ClientCommand::Jenkins(flags) => {
-            made(flags, files::jenkins, "reload the controller's configuration, and restart docker on the agents")?
-        }
+        ClientCommand::Jenkins(flags) => made(
+            flags,
+            files::jenkins,
+            "reload the controller's configuration, and restart docker on the agents",
+        )?,
     };
     match &flags.write {
         Some(folder) => write(folder, &files, out)?,

@@ -51,6 +51,7 @@ fn a_rehearsal_tells_whether_anybody_noticed() {
     let layer = format!("/v2/hub/app/blobs/{}", pushed.layer_digest);
     pull(&mirror, "hub/app", "v1").expect(200);
     mirror.get(&layer).expect(200);
+    scene.settle();
     check(&rehearse(&scene, || {}), 0, &["from what is here: 0; failed: 0.", "Nobody asked"]);
     let seen = || {
         for _ in 0..3 {

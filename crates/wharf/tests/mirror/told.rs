@@ -3,23 +3,18 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-use test_kit::http::Client;
 use test_kit::house::{House, pull, send};
+use test_kit::http::Client;
 use test_kit::{Fault, WharfServer};
 
-use crate::{EXE, Scene};
+use crate::{EXE, Scene, metrics};
 
 const RULES: &str = include_str!("../../../../deploy/prometheus/wharf.rules.yml");
 
 /// An answer in which an upstream says what it allows.
 fn limited(limit: u64, remaining: u64) -> Fault {
-    let headers =
-        format!("ratelimit-limit: {limit};w=21600\r\nratelimit-remaining: {remaining};w=21600\r\n");
+    let headers = format!("ratelimit-limit: {limit};w=21600\r\nratelimit-remaining: {remaining};w=21600\r\n");
     Fault::Status(404, headers)
-}
-
-fn metrics(client: &Client) -> String {
-    String::from_utf8(client.get("/metrics").expect(200).body).expect("metrics are text")
 }
 
 /// A scene in which each of the counts is another.
@@ -30,13 +25,17 @@ fn busy() -> Scene {
     pull(&mirror, "hub/app", "v1").expect(200);
     for _ in 0..3 {
         mirror.get(&format!("/v2/hub/app/blobs/{}", pushed.layer_digest)).expect(200);
+        scene.settle();
     }
     scene.between.fail(limited(100, 7));
     pull(&mirror, "hub/app", "none").expect(404);
     pull(&mirror, "hub/app", "v1").expect(200);
     let fetched = pushed.manifest.len() + pushed.layer.len();
     let text = metrics(&mirror);
-    assert!(text.contains(&format!("wharf_mirror_fetched_bytes_total{{upstream=\"hub\"}} {fetched}")), "{text}");
+    assert!(
+        text.contains(&format!("wharf_mirror_fetched_bytes_total{{upstream=\"hub\"}} {fetched}")),
+        "{text}"
+    );
     scene
 }
 
