@@ -50,7 +50,11 @@ impl Machine<'_> {
             Ok(text) => Some(text),
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             Err(error) => {
-                report.warn(what, format_args!("{}: {error}", path.display()), "Run this as root to have it looked at");
+                report.warn(
+                    what,
+                    format_args!("{}: {error}", path.display()),
+                    "Run this as root to have it looked at",
+                );
                 None
             }
         }
@@ -64,7 +68,11 @@ impl Machine<'_> {
             Err(error) => {
                 let error: toml::de::Error = error;
                 let advice = "Mend it: nothing in it counts";
-                report.fail(what, format_args!("{} is not TOML: {}", path.display(), error.message()), advice);
+                report.fail(
+                    what,
+                    format_args!("{} is not TOML: {}", path.display(), error.message()),
+                    advice,
+                );
                 None
             }
         }
@@ -125,7 +133,11 @@ impl Machine<'_> {
         if is_used && !self.read("containerd", &config, report).is_some_and(|text| has_config_path(&text)) {
             report.warn(
                 "containerd",
-                format_args!("{} sets no `config_path`: Kubernetes does not read {}", config.display(), folder.display()),
+                format_args!(
+                    "{} sets no `config_path`: Kubernetes does not read {}",
+                    config.display(),
+                    folder.display()
+                ),
                 "The head of what `wharf client containerd` prints has the lines",
             );
         }
@@ -138,8 +150,11 @@ impl Machine<'_> {
         for path in std::iter::once(self.place("etc/containers/registries.conf")).chain(files) {
             let Some(table) = self.table("podman", &path, report) else { continue };
             for registry in table.get("registry").and_then(Value::as_array).into_iter().flatten() {
-                let name = |registry: &Value, key: &str| registry.get(key).and_then(Value::as_str).map(str::to_owned);
-                let prefix = name(registry, "prefix").or_else(|| name(registry, "location")).unwrap_or_default();
+                let name = |registry: &Value, key: &str| {
+                    registry.get(key).and_then(Value::as_str).map(str::to_owned)
+                };
+                let prefix =
+                    name(registry, "prefix").or_else(|| name(registry, "location")).unwrap_or_default();
                 let mirrors = registry.get("mirror").and_then(Value::as_array).into_iter().flatten();
                 let locations = mirrors.filter_map(|mirror| name(mirror, "location"));
                 let hosts: Vec<String> = locations.map(|location| authority(&location).to_owned()).collect();
@@ -149,7 +164,14 @@ impl Machine<'_> {
     }
 
     /// The certificate that an engine trusts for the registry, where it has one or needs one.
-    fn certificate(&self, engine: &'static str, folder: &str, host: &Host, has_own: bool, report: &mut Report) {
+    fn certificate(
+        &self,
+        engine: &'static str,
+        folder: &str,
+        host: &Host,
+        has_own: bool,
+        report: &mut Report,
+    ) {
         let path = self.place(folder).join("certs.d").join(host.as_str()).join("ca.crt");
         match self.read(engine, &path, report) {
             Some(text) if text.contains("-----BEGIN CERTIFICATE-----") => {
@@ -249,12 +271,18 @@ mod tests {
     fn containerd_is_looked_at() {
         let host = Some("r.example:5000");
         let hosts = "[host.\"https://r.example:5000\"]\nca = \"/etc/containerd/certs.d/_default/ca.crt\"\n";
-        let config = "[plugins.\"io.containerd.grpc.v1.cri\".registry]\nconfig_path = \"/etc/containerd/certs.d\"\n";
+        let config =
+            "[plugins.\"io.containerd.grpc.v1.cri\".registry]\nconfig_path = \"/etc/containerd/certs.d\"\n";
         let ca = ("etc/containerd/certs.d/_default/ca.crt", CERTIFICATE);
         let asks = (Level::Ok, "for all registries, containerd asks r.example:5000");
         check(&[(HOSTS, hosts), (CONFIG, config), ca], host, false, &[asks]);
         check(&[(HOSTS, hosts), (CONFIG, config)], host, false, &[asks, (Level::Fail, "which is not there")]);
-        check(&[(HOSTS, hosts), (CONFIG, "version = 2"), ca], host, false, &[asks, (Level::Warn, "no `config_path`")]);
+        check(
+            &[(HOSTS, hosts), (CONFIG, "version = 2"), ca],
+            host,
+            false,
+            &[asks, (Level::Warn, "no `config_path`")],
+        );
         check(&[(HOSTS, "= 1"), (CONFIG, config)], host, false, &[(Level::Fail, "is not TOML")]);
     }
 

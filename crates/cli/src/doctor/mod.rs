@@ -89,7 +89,9 @@ pub(crate) async fn run(flags: &DoctorFlags, out: &mut Out) -> Result<Verdict> {
     }
     machine::look(&flags.root, host, flags.connect.ca.is_some(), &mut report);
     if report.0.is_empty() {
-        bail!("this machine pulls through no registry: name one to look at, as in `wharf doctor registry.example.com`");
+        bail!(
+            "this machine pulls through no registry: name one to look at, as in `wharf doctor registry.example.com`"
+        );
     }
     report.print(out, flags.json)?;
     out.finish()?;

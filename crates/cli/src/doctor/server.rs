@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::time::SystemTime;
 
 use chrono::{DateTime, Utc};
-use client::{Greeted, Greeting, Host, ImageRef, Keyring, Probe, Remote, Repository, Settings, ShownCertificate};
+use client::{
+    Greeted, Greeting, Host, ImageRef, Keyring, Probe, Remote, Repository, Settings, ShownCertificate,
+};
 use oci::Reference;
 use serde_json::Value;
 use transfer::Retry;
@@ -26,16 +28,12 @@ const ENDS_SOON: i64 = 14;
 /// How many seconds two clocks may differ before tokens and signatures begin to fail.
 const SKEW: i64 = 60;
 
-const BEHIND_A_PROXY: &str =
-    "A proxy in front of it must pass on Host and X-Forwarded-Proto: see \"Behind a proxy\" in docs/configuration.md";
+const BEHIND_A_PROXY: &str = "A proxy in front of it must pass on Host and X-Forwarded-Proto: see \"Behind a proxy\" in docs/configuration.md";
 
 /// Looks at it step by step, as far as there is a way.
 pub(super) async fn look(host: &Host, flags: &DoctorFlags, report: &mut Report) {
     // Faults that pass are found, too.
-    let settings = Settings {
-        retry: Retry { failures: 0, ..Retry::default() },
-        ..flags.connect.settings()
-    };
+    let settings = Settings { retry: Retry { failures: 0, ..Retry::default() }, ..flags.connect.settings() };
     let probe = match Probe::new(host, &settings) {
         Ok(probe) => probe,
         Err(error) => return report.fail("settings", error, ""),
@@ -140,9 +138,12 @@ async fn tls(probe: &Probe, address: SocketAddr, takes_any: bool, report: &mut R
 }
 
 fn certificate(shown: &ShownCertificate, takes_any: bool, now: DateTime<Utc>, report: &mut Report) {
-    let advice = "If it is yours, say --ca FILE, and let `wharf client ... --ca FILE` tell the machines that pull";
+    let advice =
+        "If it is yours, say --ca FILE, and let `wharf client ... --ca FILE` tell the machines that pull";
     match &shown.distrust {
-        Some(reason) if takes_any => report.warn("tls", format_args!("the certificate is not trusted: {reason}"), advice),
+        Some(reason) if takes_any => {
+            report.warn("tls", format_args!("the certificate is not trusted: {reason}"), advice)
+        }
         Some(reason) => report.fail("tls", format_args!("the certificate is not trusted: {reason}"), advice),
         None => report.ok("tls", "the certificate is trusted"),
     }
@@ -154,7 +155,9 @@ fn certificate(shown: &ShownCertificate, takes_any: bool, now: DateTime<Utc>, re
     let (days, day) = ((end - now).num_days(), end.format("%Y-%m-%d"));
     match days {
         _ if end <= now => report.fail("expiry", format_args!("the certificate ended on {day}"), renew),
-        ..ENDS_SOON => report.warn("expiry", format_args!("the certificate ends on {day}, in {days} days"), renew),
+        ..ENDS_SOON => {
+            report.warn("expiry", format_args!("the certificate ends on {day}, in {days} days"), renew)
+        }
         _ => report.ok("expiry", format_args!("the certificate ends on {day}")),
     }
 }
@@ -163,8 +166,12 @@ fn answer(host: &Host, greeting: &Greeting, report: &mut Report) {
     let Greeting { status, challenge, .. } = greeting;
     match (status, challenge) {
         (200, _) => report.ok("answer", format_args!("{host} answers, and lets everybody ask")),
-        (401, Some(Greeted::Basic)) => report.ok("answer", format_args!("{host} answers, and asks for a password")),
-        (401, Some(Greeted::Token { .. })) => report.ok("answer", format_args!("{host} answers, and asks for a token")),
+        (401, Some(Greeted::Basic)) => {
+            report.ok("answer", format_args!("{host} answers, and asks for a password"))
+        }
+        (401, Some(Greeted::Token { .. })) => {
+            report.ok("answer", format_args!("{host} answers, and asks for a token"))
+        }
         (401, None) => report.fail(
             "answer",
             format_args!("{host} refuses with 401 and does not say how to sign in"),
@@ -175,7 +182,11 @@ fn answer(host: &Host, greeting: &Greeting, report: &mut Report) {
             format_args!("{host} has nothing at /v2/"),
             "It is no registry, or a proxy in front of it hands /v2/ to something else",
         ),
-        (status, _) => report.fail("answer", format_args!("{host} answers /v2/ with the status {status}"), "Its log says why"),
+        (status, _) => report.fail(
+            "answer",
+            format_args!("{host} answers /v2/ with the status {status}"),
+            "Its log says why",
+        ),
     }
 }
 
@@ -281,15 +292,24 @@ mod tests {
     #[test]
     fn certificates_are_to_be_trusted_and_to_last() {
         let now: DateTime<Utc> = "2027-01-01T00:00:00Z".parse().unwrap();
-        let check = |distrust: Option<&str>, expires: Option<&str>, takes_any: bool, expect: &[(Level, &str)]| {
-            let (distrust, expires) = (distrust.map(str::to_owned), expires.map(str::to_owned));
-            check(|report| certificate(&ShownCertificate { distrust, expires }, takes_any, now, report), expect);
-        };
+        let check =
+            |distrust: Option<&str>, expires: Option<&str>, takes_any: bool, expect: &[(Level, &str)]| {
+                let (distrust, expires) = (distrust.map(str::to_owned), expires.map(str::to_owned));
+                check(
+                    |report| certificate(&ShownCertificate { distrust, expires }, takes_any, now, report),
+                    expect,
+                );
+            };
         let trusted = (Level::Ok, "is trusted");
         check(None, Some("2027-03-01T00:00:00Z"), false, &[trusted, (Level::Ok, "ends on 2027-03-01")]);
         check(None, Some("2027-01-15T00:00:00Z"), false, &[trusted, (Level::Ok, "2027-01-15")]);
         check(None, Some("2027-01-14T23:59:59Z"), false, &[trusted, (Level::Warn, "in 13 days")]);
-        check(Some("expired"), Some("2026-12-31T00:00:00Z"), false, &[(Level::Fail, "expired"), (Level::Fail, "ended on")]);
+        check(
+            Some("expired"),
+            Some("2026-12-31T00:00:00Z"),
+            false,
+            &[(Level::Fail, "expired"), (Level::Fail, "ended on")],
+        );
         check(Some("unknown"), None, true, &[(Level::Warn, "unknown"), (Level::Warn, "cannot be read")]);
     }
 
@@ -299,7 +319,10 @@ mod tests {
         let at = |seconds: i64| SystemTime::from(ours - chrono::TimeDelta::seconds(seconds));
         check(|report| clock(at(30), ours, report), &[(Level::Ok, "same time")]);
         check(|report| clock(at(90), ours, report), &[(Level::Warn, "90 s ahead of")]);
-        check(|report| clock(SystemTime::from(ours) + Duration::from_secs(3600), ours, report), &[(Level::Warn, "behind")]);
+        check(
+            |report| clock(SystemTime::from(ours) + Duration::from_secs(3600), ours, report),
+            &[(Level::Warn, "behind")],
+        );
     }
 
     #[test]
@@ -320,7 +343,9 @@ mod tests {
 
     #[test]
     fn upstreams_are_told_of() {
-        let check = |registry: Value, expect: (Level, &str)| check(|report| standing("hub", &registry, report), &[expect]);
+        let check = |registry: Value, expect: (Level, &str)| {
+            check(|report| standing("hub", &registry, report), &[expect])
+        };
         check(json!({"available": true, "failures": 0}), (Level::Ok, "hub: ok"));
         check(json!({"available": true, "limit": 100, "remaining": 9}), (Level::Warn, "9 of 100"));
         check(json!({"available": true, "limit": 100, "remaining": 10}), (Level::Ok, "hub"));
@@ -332,7 +357,8 @@ mod tests {
         let host: Host = "r.example".parse().unwrap();
         let address: SocketAddr = "192.0.2.1:443".parse().unwrap();
         let check = |reached: &[SocketAddr], unreached: bool, answers: bool, expect: (Level, &str)| {
-            let unreached: Vec<_> = unreached.then(|| (address, io::ErrorKind::TimedOut.into())).into_iter().collect();
+            let unreached: Vec<_> =
+                unreached.then(|| (address, io::ErrorKind::TimedOut.into())).into_iter().collect();
             check(|report| connections(&host, reached, &unreached, answers, report), &[expect]);
         };
         check(&[address], false, true, (Level::Ok, "can be reached"));
