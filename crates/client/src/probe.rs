@@ -145,9 +145,9 @@ impl Probe {
         let realm = Realm::new(realm, service.map(str::to_owned), &self.host, self.is_secure())?;
         let once = Retry { failures: 0, ..self.settings.retry };
         match realm.token(&self.clients, &once, None, &[]).await {
-            Err(TokenError::Refused {
-                status: StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, ..
-            }) => Ok(()),
+            Err(TokenError::Refused { status: StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, .. }) => {
+                Ok(())
+            }
             outcome => outcome.map(drop),
         }
     }
