@@ -1,6 +1,8 @@
 //! The arguments. Defaults of the server are not here: they stand under its configuration file.
 
 pub(crate) mod accounts;
+pub(crate) mod machines;
+pub(crate) mod upstreams;
 
 use std::num::NonZeroU8;
 use std::path::PathBuf;
@@ -15,6 +17,9 @@ use accounts::{
     AuditCommand, GroupCommand, LoginFlags, MemberCommand, PasswordFlags, ProjectCommand, RobotCommand,
     RoleCommand, SecretCommand, SessionFlags, TokenCommand, TwoFactorCommand, UserCommand,
 };
+
+use machines::{ClientCommand, DoctorFlags};
+use upstreams::{RehearseCommand, UpstreamCommand};
 
 use crate::duration::parse_duration;
 use crate::end::{End, parse_host, parse_image};
@@ -90,6 +95,17 @@ pub(crate) enum Command {
     /// The journal of who did what.
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// The registries whose content is to be had here, too.
+    #[command(subcommand)]
+    Upstream(UpstreamCommand),
+    /// Rehearsals, to see that nobody notices.
+    #[command(subcommand)]
+    Rehearse(RehearseCommand),
+    /// The files that make docker, containerd and others pull through a registry.
+    #[command(subcommand)]
+    Client(ClientCommand),
+    /// Check a registry, the way to it and this machine, and say what to do.
+    Doctor(DoctorFlags),
     /// What only who is on the server's machine can do.
     #[command(subcommand)]
     Admin(AdminCommand),

@@ -7,15 +7,20 @@ mod accounts;
 mod admin;
 mod args;
 mod bars;
+mod clients;
 mod copy;
 mod delete;
+mod doctor;
 mod duration;
 mod end;
 mod host;
 mod inspect;
 mod lists;
 mod out;
+mod reach;
+mod rehearse;
 mod text;
+mod upstreams;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -90,6 +95,11 @@ async fn dispatch(command: Command, host: &dyn Host) -> Result<Verdict> {
         Command::Tags(flags) => interruptible(lists::tags(flags, out)).await,
         Command::Repos(flags) => interruptible(lists::repositories(flags, out)).await,
         Command::Delete(flags) => interruptible(delete::run(flags, out)).await,
+        Command::Upstream(command) => interruptible(upstreams::run(command, host, out)).await,
+        // It has something to do when it is interrupted.
+        Command::Rehearse(command) => return rehearse::run(command, host, out).await,
+        Command::Client(command) => interruptible(clients::run(command, host, out)).await,
+        Command::Doctor(flags) => return interruptible(doctor::run(&flags, out)).await,
         account => return interruptible(accounts::run(account, out)).await,
     };
     done.map(|()| Verdict::Good)

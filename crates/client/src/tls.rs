@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::verify_server_name;
+use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::server::ParsedCertificate;
 use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
@@ -33,17 +34,30 @@ pub(crate) fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'stati
     Ok(certificates)
 }
 
+/// The one implementation of cryptography.
+pub(crate) fn provider() -> CryptoProvider {
+    default_provider()
+}
+
+/// Trusts the system's authorities and `extra` ones.
+pub(crate) fn verifier(
+    extra: Vec<CertificateDer<'static>>,
+) -> Result<Arc<dyn ServerCertVerifier>, ClientError> {
+    let system = Verifier::new_with_extra_roots(extra.clone(), Arc::new(provider())).map_err(setup)?;
+    Ok(Arc::new(Named { certificates: extra, others: Arc::new(system) }))
+}
+
+fn setup(error: Error) -> ClientError {
+    ClientError::Setup(error.to_string())
+}
+
 /// A configuration that trusts the system's authorities and `extra` ones.
 pub(crate) fn config(extra: Vec<CertificateDer<'static>>) -> Result<ClientConfig, ClientError> {
-    let setup = |error: Error| ClientError::Setup(error.to_string());
-    let provider = Arc::new(default_provider());
-    let system = Verifier::new_with_extra_roots(extra.clone(), provider.clone()).map_err(setup)?;
-    let verifier = Arc::new(Named { certificates: extra, others: Arc::new(system) });
-    let mut config = ClientConfig::builder_with_provider(provider)
+    let mut config = ClientConfig::builder_with_provider(Arc::new(provider()))
         .with_safe_default_protocol_versions()
         .map_err(setup)?
         .dangerous()
-        .with_custom_certificate_verifier(verifier)
+        .with_custom_certificate_verifier(verifier(extra)?)
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)

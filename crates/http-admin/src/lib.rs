@@ -19,6 +19,7 @@ mod reference;
 mod reply;
 mod route;
 mod token;
+mod upstreams;
 
 use std::sync::{Arc, OnceLock};
 
@@ -31,6 +32,7 @@ use http_kit::{
     credential,
 };
 use identity::{Caller, Identity, Secret};
+use mirror::Mirror;
 use registry::Registry;
 
 use crate::call::Call;
@@ -61,6 +63,8 @@ pub struct AdminEdge {
     proxies: TrustedProxies,
     observer: Arc<dyn Observe>,
     journal: Option<JournalPlace>,
+    /// The upstreams, where there are any.
+    mirror: Option<Arc<Mirror>>,
     /// Whether others use the store at the same time.
     shared: bool,
 }
@@ -80,6 +84,7 @@ impl AdminEdge {
             proxies,
             observer: Arc::new(Unobserved),
             journal: None,
+            mirror: None,
             shared: true,
         }
     }
@@ -94,6 +99,12 @@ impl AdminEdge {
     #[must_use]
     pub fn with_journal(self, journal: JournalPlace) -> Self {
         Self { journal: Some(journal), ..self }
+    }
+
+    /// The same, which answers for upstreams where there are any.
+    #[must_use]
+    pub fn with_mirror(self, mirror: Option<Arc<Mirror>>) -> Self {
+        Self { mirror, ..self }
     }
 
     /// The same for a registry that this process has opened for one command.

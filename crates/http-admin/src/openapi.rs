@@ -109,6 +109,7 @@ fn parameters(route: &Route) -> Vec<Value> {
             "robot" => ("the robot's name, without that of its project", "ci"),
             "token" => ("the token's id", "0192f3a47c1e"),
             "passkey" => ("the passkey's id", "6f1e0c2ab95d4437"),
+            "upstream" => ("the upstream's key", "dockerhub"),
             "principal" => ("who: `user:NAME` or `group:NAME`", "user:ann"),
             _ => ("", ""),
         };

@@ -27,7 +27,8 @@ use crate::parameter::{self, AFTER, Parameter};
 use crate::problem::Problem;
 use crate::projects::ProjectBody;
 use crate::reply::{HTML, Items, JSON, LINES, Reply};
-use crate::{accounts, factors, journal, maintenance, projects, reference};
+use crate::upstreams::{Outage, UpstreamShown};
+use crate::{accounts, factors, journal, maintenance, projects, reference, upstreams};
 
 /// What a caller must be allowed to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,6 +183,10 @@ routes! {
     "POST" "/gc", ADMINISTER, maintenance::gc(optional GcRequest) -> lines GcLine, "Removes what no manifest needs any more";
     "POST" "/check", ADMINISTER, maintenance::check(optional CheckRequest) -> lines CheckLine, "Compares storage with metadata";
     "POST" "/rebuild", ADMINISTER, maintenance::rebuild() -> lines RebuildLine, "Rebuilds lost metadata from storage";
+
+    "GET" "/upstreams", ADMINISTER, upstreams::upstreams() -> ok Items<UpstreamShown>, "Lists the upstreams and how they do";
+    step_up "PUT" "/upstreams/{upstream}/outage", ADMINISTER, upstreams::begin_outage(Outage) -> done, "Cuts an upstream off for a while, to rehearse its outage";
+    "DELETE" "/upstreams/{upstream}/outage", ADMINISTER, upstreams::end_outage() -> done, "Ends the rehearsal of an outage";
 
     "GET" "/audit" ? SEARCH, System(Action::ReadAudit), journal::search() -> records RecordPage, "Searches the audit journal";
     "POST" "/audit/verify", System(Action::ReadAudit), journal::verify() -> ok Verdict, "Looks whether the audit journal was tampered with";
@@ -382,7 +387,9 @@ mod tests {
             let robots = path.contains("/robots") && matches!(method, "POST" | "PATCH");
             let expect = (changes && !path.ends_with("{token}"))
                 || robots
-                || (method, path) == ("DELETE", "/projects/{project}");
+                || (method, path) == ("DELETE", "/projects/{project}")
+                // Nothing stands in the way of its end.
+                || (method, path) == ("PUT", "/upstreams/{upstream}/outage");
             assert_eq!(once_more.contains(&(method, path)), expect, "{method} {path}");
         }
         // Whoever must set one up first can do nothing else.

@@ -61,6 +61,13 @@ pub struct Standing {
     pub remaining: Option<u64>,
 }
 
+impl Standing {
+    /// Whether it is asked, and did not fail too often when it was asked last.
+    pub const fn is_available(&self) -> bool {
+        self.closed.is_none() && self.failures < FAILURES
+    }
+}
+
 #[derive(Default)]
 struct State {
     failures: u32,
@@ -70,6 +77,16 @@ struct State {
     trying: Option<Instant>,
     cut: Option<Instant>,
     limit: Option<(RateLimit, Instant)>,
+}
+
+impl State {
+    /// What it allows, as it said in the window that is not over yet.
+    fn limit(&self, now: Instant) -> Option<&RateLimit> {
+        let is_over = |limit: &RateLimit, since: Instant| {
+            limit.window_seconds.is_some_and(|seconds| now >= since + Duration::from_secs(seconds))
+        };
+        self.limit.as_ref().filter(|(limit, since)| !is_over(limit, *since)).map(|(limit, _)| limit)
+    }
 }
 
 /// The health of one upstream.
@@ -136,12 +153,9 @@ impl Health {
     /// Whether so little is left of what it allows that it is kept for what is not here yet.
     pub fn is_scarce(&self, now: Instant) -> bool {
         let state = self.state();
-        let Some((RateLimit { limit, remaining, window_seconds, .. }, since)) = &state.limit else {
-            return false;
-        };
-        let is_over = window_seconds.is_some_and(|seconds| now >= *since + Duration::from_secs(seconds));
+        let Some(RateLimit { limit, remaining, .. }) = state.limit(now) else { return false };
         let part = limit.unwrap_or_default() / 100 * RESERVE;
-        !is_over && remaining.is_some_and(|remaining| remaining <= part.max(RESERVE))
+        remaining.is_some_and(|remaining| remaining <= part.max(RESERVE))
     }
 
     /// Cuts it off until then, whatever it does; ends that with a moment that has passed.
@@ -154,7 +168,7 @@ impl Health {
         let state = self.state();
         let cut = state.cut.map(|until| (until, "it is cut off for a rehearsal"));
         let closed = cut.filter(|(until, _)| now < *until).or(state.closed).filter(|(until, _)| now < *until);
-        let limit = state.limit.as_ref().map(|(limit, _)| limit);
+        let limit = state.limit(now);
         Standing {
             closed: closed.map(|(until, reason)| Closed { reason, wait: until - now }),
             failures: state.failures,
@@ -180,6 +194,7 @@ mod tests {
         health.note(Said::Nothing, start);
         assert!(health.admit(start).is_err());
         let later = start + 2 * SECOND;
+        assert!(!health.standing(later).is_available(), "nobody knows yet whether it is well again");
         assert_eq!(health.admit(later), Ok(()), "one may try");
         assert!(health.admit(later).is_err(), "and nobody else meanwhile");
         health.note(Said::Nothing, later);
@@ -190,7 +205,7 @@ mod tests {
         assert_eq!(health.admit(later + 4 * SECOND), Ok(()));
         health.note(Said::Something, later);
         assert_eq!((health.admit(later), health.admit(later)), (Ok(()), Ok(())));
-        assert_eq!(health.standing(later).failures, 0);
+        assert!(health.standing(later).is_available());
     }
 
     #[test]
@@ -217,7 +232,9 @@ mod tests {
                 start,
             );
             assert_eq!(health.is_scarce(start), scarce, "{remaining} of {limit}");
+            assert_eq!(health.standing(start).remaining, Some(remaining));
             assert!(!health.is_scarce(start + 60 * SECOND), "the window is over");
+            assert_eq!(health.standing(start + 60 * SECOND).remaining, None);
         };
         check(100, 6, false);
         check(100, 5, true);

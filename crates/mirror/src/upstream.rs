@@ -108,6 +108,11 @@ impl Upstream {
         &self.settings.key
     }
 
+    /// How it is used.
+    pub const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     /// The repository here of what a client calls `path` there.
     pub(crate) fn repository(&self, path: &str) -> Option<RepoName> {
         let key = self.key();

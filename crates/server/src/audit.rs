@@ -469,8 +469,10 @@ impl http_admin::Observe for Observers {
             let detail = if route.is_none() { observation.detail } else { "" };
             auditor.append(&NewRecord { detail, ..asked.record("sign-in", Outcome::Success) });
         }
-        // What is changed is told by its event; that a collection or a check was run, by nothing else.
-        let ran = route.is_some_and(|route| route.permission == Permission::System(Action::Administer));
+        // What is changed is told by its event; that a collection, a check or a rehearsal was run, by nothing else.
+        let ran = route.is_some_and(|route| {
+            route.permission == Permission::System(Action::Administer) && route.method != "GET"
+        });
         let action = match (subject, route) {
             (None, _) if refused => "sign-in",
             (Some(_), Some(route)) if refused || ran => route.name,

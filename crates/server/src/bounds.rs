@@ -111,6 +111,7 @@ fn measure(text: &str) -> Option<u128> {
 mod tests {
     use super::*;
     use crate::config::Config;
+    use crate::upstreams::UpstreamSection;
 
     fn defaults() -> Table {
         Table::try_from(Config::default()).unwrap()
@@ -167,7 +168,13 @@ mod tests {
         for name in defaults()["auth"]["ldap"].as_table().unwrap().keys() {
             assert!(ldap.contains(&format!("| `{name}` |")), "auth.ldap.{name}");
         }
-        assert!(text.contains("| `auth.workload` |"));
+        assert!(text.contains("| `auth.workload` |") && text.contains("| `upstream` |"));
+        // Its keys have a page of their own.
+        let upstreams = include_str!("../../../docs/upstreams.md");
+        let section: UpstreamSection = toml::from_str("registry = \"docker.io\"").unwrap();
+        for name in Table::try_from(section).unwrap().keys() {
+            assert!(upstreams.contains(&format!("`{name}`")), "upstream.{name}");
+        }
         for (key, value) in defaults() {
             match value {
                 Value::Table(section) => {

@@ -11,6 +11,7 @@ mod log;
 mod maintenance;
 mod memory;
 mod metrics;
+mod mirror_metrics;
 mod refusals;
 mod router;
 mod serve;

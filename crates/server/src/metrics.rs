@@ -1,10 +1,12 @@
 //! Metrics, in the OpenMetrics text form.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::Duration;
 
 use http_oci::{Observation, Operation};
 use meta::Totals;
+use mirror::Mirror;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -12,6 +14,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use registry::GcSummary;
+
+use crate::mirror_metrics::MirrorMetrics;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
@@ -70,6 +74,15 @@ impl Metrics {
         };
         metrics.register();
         metrics
+    }
+
+    /// The same, with those of upstreams where there are any.
+    #[must_use]
+    pub(crate) fn with_mirror(mut self, mirror: Option<&Arc<Mirror>>) -> Self {
+        if let Some(mirror) = mirror {
+            self.registry.register_collector(Box::new(MirrorMetrics(Arc::clone(mirror))));
+        }
+        self
     }
 
     fn register(&mut self) {

@@ -10,6 +10,7 @@ use http_admin::{AdminEdge, TokenEdge};
 use http_kit::{Fair, Handler, Listener, Network, Tls, TrustedProxies};
 use http_oci::OciEdge;
 use identity::Identity;
+use mirror::Mirror;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
@@ -43,13 +44,14 @@ pub async fn serve(config: Config) -> Result<()> {
     let tls = load_tls(&config)?;
     let auditor = Auditor::open(&config, &*store.meta).await?;
     let identity = users::open(&config, &store).await?;
-    let metrics = Arc::new(Metrics::new());
+    let mirror = upstreams::open(&config.upstream, &store.registry)?;
+    let metrics = Arc::new(Metrics::new().with_mirror(mirror.as_ref()));
     let observers = Arc::new(Observers {
         metrics: Arc::clone(&metrics),
         auditor: auditor.clone(),
         refusals: Refusals::default(),
     });
-    let listeners = listeners(&config, &store, &observers, identity.as_ref(), tls.as_ref()).await?;
+    let listeners = listeners(&config, &store, &observers, identity.as_ref(), tls.as_ref(), mirror).await?;
     let (stopping, stopped) = watch::channel(false);
     let jobs = maintenance::runner(&config, &store, &metrics, identity.as_ref())?.run(stopped);
     let signals = signals(tls)?;
@@ -95,6 +97,7 @@ async fn listeners(
     observers: &Arc<Observers>,
     identity: Option<&Arc<Identity>>,
     tls: Option<&Arc<Tls>>,
+    mirror: Option<Arc<Mirror>>,
 ) -> Result<Vec<Listener>> {
     let gate: Arc<dyn Gate> = match identity {
         Some(identity) => Arc::clone(identity) as Arc<dyn Gate>,
@@ -103,8 +106,8 @@ async fn listeners(
     let registry = &store.registry;
     let observer = Arc::clone(observers);
     let oci = OciEdge::new(Arc::clone(registry), Arc::clone(&gate), proxies(config)?, observer);
-    let oci = match upstreams::open(&config.upstream, registry)? {
-        Some(mirror) => oci.pulling_by(mirror),
+    let oci = match &mirror {
+        Some(mirror) => oci.pulling_by(Arc::clone(mirror) as _),
         None => oci,
     };
     let oci = match Fair::new(&config.fair.limits()) {
@@ -113,7 +116,8 @@ async fn listeners(
     };
     let operation = Arc::new(Operation { meta: Arc::clone(&store.meta), observers: Arc::clone(observers) });
     let admin = AdminEdge::new(Arc::clone(registry), gate, identity.cloned(), proxies(config)?)
-        .observed(Arc::clone(observers) as Arc<dyn http_admin::Observe>);
+        .observed(Arc::clone(observers) as Arc<dyn http_admin::Observe>)
+        .with_mirror(mirror);
     let admin = match audit::place(config, observers.auditor.as_deref())? {
         Some(place) => admin.with_journal(place),
         None => admin,

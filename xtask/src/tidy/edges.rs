@@ -36,7 +36,10 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     // The edges never name one another. A blob's bytes pass from the store to the wire as `blob` gives them.
     ("http-kit", &["access", "oci"]),
     ("http-oci", &["http-kit", "registry", "access", "blob", "transfer", "oci"]),
-    ("http-admin", &["http-kit", "identity", "registry", "access", "audit", "meta", "transfer", "oci"]),
+    (
+        "http-admin",
+        &["http-kit", "identity", "mirror", "registry", "access", "audit", "meta", "transfer", "oci"],
+    ),
     ("console", &["http-kit", "identity", "access", "oci", "oidc"]),
     // The ends. The command line never opens the database.
     (

@@ -9,10 +9,10 @@ use crate::out::Out;
 use crate::text::clean;
 
 /// A column of a table: its title, and what it shows of a thing.
-pub(super) struct Column(pub(super) &'static str, pub(super) fn(&Value) -> String);
+pub(crate) struct Column(pub(crate) &'static str, pub(crate) fn(&Value) -> String);
 
 /// Prints things, a line each.
-pub(super) fn list(out: &mut Out, json: bool, items: Vec<Value>, columns: &[Column]) -> Result<()> {
+pub(crate) fn list(out: &mut Out, json: bool, items: Vec<Value>, columns: &[Column]) -> Result<()> {
     if json {
         return out.line(Value::Array(items));
     }
@@ -23,7 +23,7 @@ pub(super) fn list(out: &mut Out, json: bool, items: Vec<Value>, columns: &[Colu
 }
 
 /// Prints one thing, a line for each column.
-pub(super) fn show(out: &mut Out, json: bool, item: &Value, columns: &[Column]) -> Result<()> {
+pub(crate) fn show(out: &mut Out, json: bool, item: &Value, columns: &[Column]) -> Result<()> {
     if json {
         return out.line(item);
     }
@@ -35,7 +35,7 @@ pub(super) fn show(out: &mut Out, json: bool, item: &Value, columns: &[Column]) 
 }
 
 /// Says that something is done: in a sentence, or with what the registry answered.
-pub(super) fn done(out: &mut Out, json: bool, answer: &Value, sentence: impl Display) -> Result<()> {
+pub(crate) fn done(out: &mut Out, json: bool, answer: &Value, sentence: impl Display) -> Result<()> {
     match (json, answer) {
         (true, Value::Null) => out.line(json!({})),
         (true, answer) => out.line(answer),
@@ -44,7 +44,7 @@ pub(super) fn done(out: &mut Out, json: bool, answer: &Value, sentence: impl Dis
 }
 
 /// Prints a secret alone, so that it can be piped on; what it is goes to standard error.
-pub(super) fn secret(
+pub(crate) fn secret(
     out: &mut Out,
     json: bool,
     answer: &Value,
@@ -75,7 +75,7 @@ fn table(items: &[Value], columns: &[Column]) -> Vec<String> {
 }
 
 /// A value as a word; a dash for what is not there.
-pub(super) fn cell(value: &Value) -> String {
+pub(crate) fn cell(value: &Value) -> String {
     match value {
         Value::Null => "-".into(),
         Value::Bool(true) => "yes".into(),

@@ -19,7 +19,7 @@ const PAGES: usize = 1_000;
 const SESSION: &str = "/api/v1/session";
 
 /// The administration API of one registry, called by who is signed in there.
-pub(super) struct Session {
+pub(crate) struct Session {
     api: Api,
     host: Host,
     code: Option<Secret>,
@@ -27,28 +27,28 @@ pub(super) struct Session {
 
 impl Session {
     /// With the credential that is stored for the registry.
-    pub(super) fn open(flags: &SessionFlags) -> Result<Self> {
+    pub(crate) fn open(flags: &SessionFlags) -> Result<Self> {
         Self::with(flags, flags.connect.settings())
     }
 
     /// Without any credential.
-    pub(super) fn anonymous(flags: &SessionFlags) -> Result<Self> {
+    pub(crate) fn anonymous(flags: &SessionFlags) -> Result<Self> {
         Self::with(flags, Settings { keyring: Keyring::empty(), ..flags.connect.settings() })
     }
 
     /// With the credential that these settings have.
-    pub(super) fn with(flags: &SessionFlags, settings: Settings) -> Result<Self> {
+    pub(crate) fn with(flags: &SessionFlags, settings: Settings) -> Result<Self> {
         let code = flags.otp.clone();
         Ok(Self { api: Api::open(&flags.host, &settings)?, host: flags.host.clone(), code })
     }
 
     /// Reads something.
-    pub(super) async fn get(&self, path: &Path) -> Result<Value> {
+    pub(crate) async fn get(&self, path: &Path) -> Result<Value> {
         self.send("GET", path, Value::Null).await
     }
 
     /// Reads a list, all its pages.
-    pub(super) async fn list(&self, path: &Path) -> Result<Vec<Value>> {
+    pub(crate) async fn list(&self, path: &Path) -> Result<Vec<Value>> {
         let work = async |pages: &mut Pages<'_>| {
             let mut items = Vec::new();
             let mut query = Vec::new();
@@ -67,7 +67,7 @@ impl Session {
 
     /// Reads pages. A code of the second factor is good once, and so opens a session for all of them, which is signed
     /// out at the end, whatever comes of the work.
-    pub(super) async fn pages<T>(&self, work: impl AsyncFnOnce(&mut Pages<'_>) -> Result<T>) -> Result<T> {
+    pub(crate) async fn pages<T>(&self, work: impl AsyncFnOnce(&mut Pages<'_>) -> Result<T>) -> Result<T> {
         let mut pages = Pages { session: self, token: None };
         if let Some(code) = &self.code {
             pages.sign_in(code).await?;
@@ -78,7 +78,7 @@ impl Session {
     }
 
     /// Takes what is on a page.
-    pub(super) fn items(&self, page: &mut Value) -> Result<Vec<Value>> {
+    pub(crate) fn items(&self, page: &mut Value) -> Result<Vec<Value>> {
         match page.get_mut("items").map(Value::take) {
             Some(Value::Array(items)) => Ok(items),
             _ => bail!("the answer of {} is no list", self.host),
@@ -86,7 +86,7 @@ impl Session {
     }
 
     /// Sends a request; a body that is null is none. The answer is null where there is nothing to say.
-    pub(super) async fn send(&self, method: &str, path: &Path, body: Value) -> Result<Value> {
+    pub(crate) async fn send(&self, method: &str, path: &Path, body: Value) -> Result<Value> {
         let path = &path.encoded(&[])?;
         let body = (!body.is_null()).then(|| Secret::new(body.to_string()));
         let request = ApiRequest { method, path, body: body.as_ref(), code: self.code.as_ref(), token: None };
@@ -112,7 +112,7 @@ impl Session {
     }
 
     /// Reads something long, and writes it out as it comes.
-    pub(super) async fn pour(&self, path: &Path, query: &[(&str, String)], out: &mut Out) -> Result<()> {
+    pub(crate) async fn pour(&self, path: &Path, query: &[(&str, String)], out: &mut Out) -> Result<()> {
         let path = &path.encoded(query)?;
         let request = ApiRequest { method: "GET", path, body: None, code: self.code.as_ref(), token: None };
         let mut answer = self.api.stream(request).await?;
@@ -143,8 +143,8 @@ impl Session {
     }
 }
 
-/// Pages that are read one after another, by one sign-in.
-pub(super) struct Pages<'a> {
+/// Pages that are read, and requests that are sent, one after another by one sign-in.
+pub(crate) struct Pages<'a> {
     session: &'a Session,
     /// Stands for the password and a code.
     token: Option<Secret>,
@@ -152,19 +152,28 @@ pub(super) struct Pages<'a> {
 
 impl Pages<'_> {
     /// Reads one.
-    pub(super) async fn read(&mut self, path: &Path, query: &[(&str, String)]) -> Result<Value> {
-        let path = path.encoded(query)?;
-        let mut answer = self.call("GET", &path).await?;
+    pub(crate) async fn read(&mut self, path: &Path, query: &[(&str, String)]) -> Result<Value> {
+        self.ask("GET", &path.encoded(query)?, None).await
+    }
+
+    /// Sends a request among them; a body that is null is none.
+    pub(crate) async fn send(&mut self, method: &str, path: &Path, body: &Value) -> Result<Value> {
+        let body = (!body.is_null()).then(|| Secret::new(body.to_string()));
+        self.ask(method, &path.encoded(&[])?, body.as_ref()).await
+    }
+
+    async fn ask(&mut self, method: &str, path: &str, body: Option<&Secret>) -> Result<Value> {
+        let mut answer = self.call(method, path, body).await?;
         if answer.wants_code && self.token.is_none() && terminal::is_there() {
             let code = self.session.ask_code(&answer).await?;
             self.sign_in(&code).await?;
-            answer = self.call("GET", &path).await?;
+            answer = self.call(method, path, body).await?;
         }
         self.session.said(&answer)
     }
 
-    async fn call(&self, method: &str, path: &str) -> Result<ApiAnswer> {
-        let request = ApiRequest { method, path, body: None, code: None, token: self.token.as_ref() };
+    async fn call(&self, method: &str, path: &str, body: Option<&Secret>) -> Result<ApiAnswer> {
+        let request = ApiRequest { method, path, body, code: None, token: self.token.as_ref() };
         Ok(self.session.api.call(request).await?)
     }
 
@@ -182,7 +191,7 @@ impl Pages<'_> {
         if self.token.is_none() {
             return;
         }
-        let outcome = self.call("DELETE", SESSION).await.and_then(|answer| self.session.said(&answer));
+        let outcome = self.call("DELETE", SESSION, None).await.and_then(|answer| self.session.said(&answer));
         if let Err(error) = outcome {
             let host = &self.session.host;
             eprintln!("wharf: the session at {host} was not signed out, and ends by itself: {error:#}");
@@ -212,32 +221,32 @@ fn refusal(host: &Host, answer: &ApiAnswer) -> Error {
 
 /// A path below `/api/v1`, made of words and names.
 #[derive(Clone, Debug)]
-pub(super) struct Path(Vec<String>);
+pub(crate) struct Path(Vec<String>);
 
 impl Path {
     /// These parts, each as it is: names with slashes are one part.
-    pub(super) fn of(parts: &[&str]) -> Self {
+    pub(crate) fn of(parts: &[&str]) -> Self {
         Self(parts.iter().map(ToString::to_string).collect())
     }
 
     /// A project.
-    pub(super) fn project(name: &ProjectName) -> Self {
+    pub(crate) fn project(name: &ProjectName) -> Self {
         Self::of(&["projects"]).and(&name.as_str().split('/').collect::<Vec<_>>())
     }
 
     /// What is in a project, or in the registry as a whole.
-    pub(super) fn within(project: Option<&ProjectName>, parts: &[&str]) -> Self {
+    pub(crate) fn within(project: Option<&ProjectName>, parts: &[&str]) -> Self {
         project.map_or_else(|| Self::of(&[]), |name| Self::project(name).and(&["-"])).and(parts)
     }
 
     /// With more parts at the end.
-    pub(super) fn and(mut self, parts: &[&str]) -> Self {
+    pub(crate) fn and(mut self, parts: &[&str]) -> Self {
         self.0.extend(parts.iter().map(ToString::to_string));
         self
     }
 
     /// As it is sent, with a query.
-    fn encoded(&self, query: &[(&str, String)]) -> Result<String> {
+    pub(crate) fn encoded(&self, query: &[(&str, String)]) -> Result<String> {
         let mut text = String::from("/api/v1");
         for part in &self.0 {
             // An address swallows these, even encoded, and would mean something else.

@@ -16,11 +16,12 @@ use oci::RepoName;
 
 use crate::FailureKind;
 pub(crate) use authenticator::Authenticator;
+pub(crate) use challenge::{Challenge, choose};
 pub use credential::{Credential, Secret};
 pub use file::AuthFileError;
 pub use keyring::{Keyring, KeyringError, Place};
 pub use token::TokenError;
-pub(crate) use token::sensitive;
+pub(crate) use token::{Realm, sensitive};
 
 /// Why a request could not be authenticated.
 #[derive(Clone, Debug, thiserror::Error)]

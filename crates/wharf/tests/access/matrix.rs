@@ -254,7 +254,7 @@ fn call(client: &Client, route: &Route, place: &Place) -> Response {
     // The role of a member must be there, or else nobody could say whether it may be given.
     let role = if path.contains("/members/") { "guest" } else { "ghost" };
     let path = path.replace("{role}", role);
-    let path = ["{user}", "{token}", "{passkey}", "{group}", "{robot}"]
+    let path = ["{user}", "{token}", "{passkey}", "{group}", "{robot}", "{upstream}"]
         .iter()
         .fold(path, |path, name| path.replace(name, "ghost"));
     assert!(!path.contains('{'), "{path}: something of it is not filled in");

@@ -9,13 +9,13 @@ use totp_rs::{Builder, Secret, Totp};
 use crate::{Person, assert_says, server};
 
 /// The code of so many steps from here. The server takes that of the next step, too, so that a test need not wait.
-fn code(app: &Totp, steps: u64) -> String {
+pub fn code(app: &Totp, steps: u64) -> String {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     app.generate(now.as_secs() + 30 * steps).to_string()
 }
 
 /// Turns the second factor on as a person does: reads the address, and types the code in. Gives the recovery codes.
-fn enable(person: &Person) -> (Totp, Vec<String>) {
+pub fn enable(person: &Person) -> (Totp, Vec<String>) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_wharf"))
         .args(["two-factor", "enable", &person.host])
         .env("HOME", person.home.path())

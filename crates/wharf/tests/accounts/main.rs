@@ -1,10 +1,12 @@
 //! The account commands of the command line, against a real server with users.
 
+mod doctor;
 mod factors;
 mod journal;
 mod nouns;
 mod secrets;
 mod sign_in;
+mod upstreams;
 
 use std::path::PathBuf;
 

@@ -3,7 +3,11 @@
 mod fresh;
 mod herd;
 mod outage;
+mod rehearsal;
+mod told;
 mod ways;
+
+use std::time::{Duration, Instant};
 
 use test_kit::house::{image, push_blob, put_manifest};
 use test_kit::http::Client;
@@ -58,6 +62,19 @@ impl Scene {
     fn mirror(&self) -> Client {
         self.mirror.client()
     }
+
+    /// Waits until what is on its way to the mirror is stored there.
+    fn settle(&self) {
+        let start = Instant::now();
+        while !metrics(&self.mirror()).contains("wharf_mirror_downloads 0\n") {
+            assert!(start.elapsed() < Duration::from_secs(60), "a download does not end");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+fn metrics(client: &Client) -> String {
+    String::from_utf8(client.get("/metrics").expect(200).body).expect("metrics are text")
 }
 
 /// Pushes an image of one layer.
