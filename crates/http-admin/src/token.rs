@@ -11,6 +11,7 @@ use http_kit::{
     Body, ConnInfo, Forwarded, Handler, Query, RequestBody, RequestId, TrustedProxies, credential,
 };
 use identity::{Claimant, CryptoError, Identity, IdentityError, Issued, Secret, TokenRequest};
+use registry::{Located, Pull, RegistryError};
 use serde_json::json;
 
 use crate::observe::{Observation, Observe};
@@ -29,6 +30,8 @@ const SUBJECT_TOKENS: [&str; 2] =
 /// Answers `/token` and `/.well-known/jwks.json`.
 pub struct TokenEdge {
     identity: Arc<Identity>,
+    /// Knows what repositories are called that are pulled under other names.
+    pull: Option<Arc<dyn Pull>>,
     proxies: TrustedProxies,
     observer: Arc<dyn Observe>,
 }
@@ -46,7 +49,13 @@ struct Failure {
 impl TokenEdge {
     /// The token service of these users.
     pub fn new(identity: Arc<Identity>, proxies: TrustedProxies, observer: Arc<dyn Observe>) -> Self {
-        Self { identity, proxies, observer }
+        Self { identity, pull: None, proxies, observer }
+    }
+
+    /// The same, where `pull` answers who pulls.
+    #[must_use]
+    pub fn pulling_by(self, pull: Arc<dyn Pull>) -> Self {
+        Self { pull: Some(pull), ..self }
     }
 
     /// Whether a path is one of its own.
@@ -94,6 +103,18 @@ impl TokenEdge {
         }
     }
 
+    /// What a client asks for. dockerd asks for a token for `library/nginx`, and pulls what an upstream has of that name.
+    async fn wanted(&self, scopes: Vec<String>, offline: bool) -> Result<TokenRequest, Failure> {
+        let mut wanted = TokenRequest { scopes, offline, ..TokenRequest::default() };
+        let Some(pull) = &self.pull else { return Ok(wanted) };
+        for name in wanted.pulls().collect::<Vec<_>>() {
+            if let Located::Mirror(repository) = pull.locate(&name, None).await.map_err(unlocated)? {
+                wanted.mirrored.push(repository);
+            }
+        }
+        Ok(wanted)
+    }
+
     fn claimed(&self, header: &str) -> Option<String> {
         self.identity.claimed(&Presented { authorization: Some(header), ..Presented::default() })
     }
@@ -112,7 +133,7 @@ impl TokenEdge {
         let query = Query::form(request.uri().query().unwrap_or_default());
         let scopes = query.all("scope").flat_map(|scopes| split(&scopes)).collect();
         let offline = query.first("offline_token").is_some_and(|offline| offline == "true");
-        let wanted = TokenRequest { scopes, offline };
+        let wanted = self.wanted(scopes, offline).await?;
         let header = authorization(request.headers())?;
         *claimed = header.and_then(|header| self.claimed(header));
         let claimant = header.map_or(Claimant::Nobody, Claimant::Header);
@@ -133,7 +154,7 @@ impl TokenEdge {
         let form = Query::form(std::str::from_utf8(&body).map_err(|_| invalid("the form is not text"))?);
         let scopes = form.all("scope").flat_map(|scopes| split(&scopes)).collect();
         let offline = form.first("access_type").is_some_and(|access| access == "offline");
-        let wanted = TokenRequest { scopes, offline };
+        let wanted = self.wanted(scopes, offline).await?;
         let need = |name: &str| {
             let value = form.first(name).map(std::borrow::Cow::into_owned);
             value.ok_or_else(|| invalid(&format!("the form has no {name}")))
@@ -170,6 +191,11 @@ impl TokenEdge {
         };
         Ok(self.identity.issue(claimant, &wanted, client).await?)
     }
+}
+
+fn unlocated(error: RegistryError) -> Failure {
+    tracing::error!(%error, "a token could not be given out");
+    Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", &error.to_string())
 }
 
 /// Scopes are separated by spaces.

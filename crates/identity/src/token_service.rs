@@ -37,8 +37,21 @@ const SCOPES_MAX: usize = 100;
 pub struct TokenRequest {
     /// The scopes, such as `repository:team/app:pull,push`.
     pub scopes: Vec<String>,
+    /// What it will pull where those scopes name repositories that are called otherwise here: many clients ask for a
+    /// token under the name that they use, and not under that of the challenge.
+    pub mirrored: Vec<RepoName>,
     /// Whether it wants a refresh token, to be kept instead of the password.
     pub offline: bool,
+}
+
+impl TokenRequest {
+    /// The repositories that it would pull from, by the names that it uses.
+    pub fn pulls(&self) -> impl Iterator<Item = RepoName> {
+        let scopes = self.scopes.iter().take(SCOPES_MAX).filter_map(|scope| parse_scope(scope));
+        scopes
+            .filter(|(kind, _, words)| *kind == "repository" && wants(words, "pull"))
+            .filter_map(|(_, name, _)| name.parse().ok())
+    }
 }
 
 /// How a client shows who it is.
@@ -103,7 +116,7 @@ impl Identity {
         let (credential, subject) = self.claimant(claimant, address).await?;
         let life = self.life_of_token(&credential).unwrap_or(LIFE);
         let now = self.directory().now();
-        let access = self.access(&subject, &request.scopes);
+        let access = self.access(&subject, request);
         let scope =
             access.iter().map(|entry| format!("{}:{}:{}", entry.kind, entry.name, entry.actions.join(",")));
         let scope = scope.collect::<Vec<_>>().join(" ");
@@ -174,21 +187,21 @@ impl Identity {
     }
 
     /// What of the scopes the subject may have.
-    fn access(&self, subject: &Subject, scopes: &[String]) -> Vec<AccessEntry> {
+    fn access(&self, subject: &Subject, request: &TokenRequest) -> Vec<AccessEntry> {
         let projects = &self.directory().known().projects;
-        let wanted = scopes.iter().filter_map(|scope| parse_scope(scope));
+        let mirrored = request.mirrored.iter().map(|name| ("repository", name.as_str(), "pull"));
+        let wanted = request.scopes.iter().filter_map(|scope| parse_scope(scope)).chain(mirrored);
         let granted = wanted.filter_map(|(kind, name, words)| {
             let actions: Vec<String> = if (kind, name) == CATALOG {
                 authorise_listing(projects, subject).is_ok().then(|| "*".to_owned()).into_iter().collect()
             } else if kind == "repository" {
                 let target = Target::Repository(name.parse::<RepoName>().ok()?);
                 let may = |action| allowed(projects, subject, action, &target);
-                let wants = |word: &str| words.split(',').any(|wanted| wanted == word || wanted == "*");
                 let delete = || may(Action::DeleteTag) || may(Action::DeleteArtifact);
                 let each = [
-                    ("pull", wants("pull") && may(Action::Pull)),
-                    ("push", wants("push") && may(Action::Push)),
-                    ("delete", wants("delete") && delete()),
+                    ("pull", wants(words, "pull") && may(Action::Pull)),
+                    ("push", wants(words, "push") && may(Action::Push)),
+                    ("delete", wants(words, "delete") && delete()),
                 ];
                 each.into_iter().filter(|(_, given)| *given).map(|(word, _)| word.to_owned()).collect()
             } else {
@@ -234,9 +247,28 @@ fn parse_scope(scope: &str) -> Option<(&str, &str, &str)> {
     Some((kind, name, actions))
 }
 
+fn wants(actions: &str, word: &str) -> bool {
+    actions.split(',').any(|wanted| wanted == word || wanted == "*")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_pulled_is_read_from_scopes() {
+        let check = |scope: &str, expect: Option<&str>| {
+            let request = TokenRequest { scopes: vec![scope.into()], ..TokenRequest::default() };
+            let names: Vec<_> = request.pulls().map(|name| name.to_string()).collect();
+            assert_eq!(names, Vec::from_iter(expect), "{scope}");
+        };
+        check("repository:library/nginx:pull", Some("library/nginx"));
+        check("repository:nginx:pull,push", Some("nginx"));
+        check("repository:nginx:*", Some("nginx"));
+        for none in ["repository:nginx:push", "repository:NGINX:pull", "registry:catalog:*", "repository"] {
+            check(none, None);
+        }
+    }
 
     #[test]
     fn scopes_are_read() {

@@ -132,7 +132,11 @@ async fn a_workload_is_known_as_long_as_its_token_says() {
     let token = issuer.token(json!({"sub": "job", "aud": "wharf", "iat": now, "nbf": now, "exp": now + 300}));
     let password = basic("workload", &token);
     assert_eq!(who(&identity, &password).await.as_deref(), Ok("workload:main:job"));
-    let request = TokenRequest { scopes: vec!["repository:a/b:pull,push".into()], offline: true };
+    let request = TokenRequest {
+        scopes: vec!["repository:a/b:pull,push".into()],
+        offline: true,
+        ..TokenRequest::default()
+    };
     let issued = identity.issue(Claimant::Workload(&Secret::new(token)), &request, None).await.unwrap();
     assert_eq!(issued.expires_in, 900);
     assert!(issued.refresh_token.is_none());

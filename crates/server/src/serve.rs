@@ -57,6 +57,7 @@ pub async fn serve(config: Config) -> Result<()> {
     let signals = signals(tls)?;
     // Nobody is let in before, and nothing can fail any more once the first password is told.
     if let Some(identity) = &identity {
+        upstreams::make_projects(&config.upstream, identity).await?;
         users::first_start(identity, &config).await?;
     }
     let jobs = tokio::spawn(jobs);
@@ -117,7 +118,7 @@ async fn listeners(
     let operation = Arc::new(Operation { meta: Arc::clone(&store.meta), observers: Arc::clone(observers) });
     let admin = AdminEdge::new(Arc::clone(registry), gate, identity.cloned(), proxies(config)?)
         .observed(Arc::clone(observers) as Arc<dyn http_admin::Observe>)
-        .with_mirror(mirror);
+        .with_mirror(mirror.clone());
     let admin = match audit::place(config, observers.auditor.as_deref())? {
         Some(place) => admin.with_journal(place),
         None => admin,
@@ -126,10 +127,14 @@ async fn listeners(
     let accounts = match identity {
         Some(identity) => {
             let token =
-                Arc::new(TokenEdge::new(Arc::clone(identity), proxies(config)?, Arc::clone(observers) as _));
+                TokenEdge::new(Arc::clone(identity), proxies(config)?, Arc::clone(observers) as _);
+            let token = match mirror {
+                Some(mirror) => token.pulling_by(mirror),
+                None => token,
+            };
             let pages =
                 console::open(config, Arc::clone(identity), proxies(config)?, Arc::clone(observers) as _)?;
-            Some(Accounts { admin: Arc::clone(&admin), token, console: Arc::new(pages) })
+            Some(Accounts { admin: Arc::clone(&admin), token: Arc::new(token), console: Arc::new(pages) })
         }
         None => None,
     };

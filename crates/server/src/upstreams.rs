@@ -5,8 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use access::{Action, Grant};
 use anyhow::{Context, Result, anyhow, bail};
 use client::{Credential, Keyring, Secret, Timeouts};
+use identity::model::NewProject;
+use identity::{Identity, IdentityError};
 use mirror::{Mirror, RemoteSettings, Upstream};
 use oci::{ProjectName, RepoName};
 use registry::Registry;
@@ -116,14 +119,19 @@ impl TryFrom<Table> for UpstreamSection {
 }
 
 impl UpstreamSection {
-    fn open(&self) -> Result<Upstream> {
-        let is_key = self.key.parse::<ProjectName>().is_ok() && !self.key.contains('/');
-        if !is_key {
-            bail!(
+    /// The project that its repositories lie in.
+    fn project(&self) -> Result<ProjectName> {
+        let name = self.key.parse().ok().filter(|_| !self.key.contains('/'));
+        name.with_context(|| {
+            format!(
                 "`{}` cannot be the key of an [[upstream]]: give it a short name such as `dockerhub`",
                 self.key
-            );
-        }
+            )
+        })
+    }
+
+    fn open(&self) -> Result<Upstream> {
+        self.project()?;
         let wrong = || format!("the [[upstream]] `{}`", self.key);
         let remotes = std::iter::once(&self.first).chain(&self.also);
         let remotes: Vec<_> =
@@ -197,6 +205,30 @@ pub(crate) fn open(sections: &[UpstreamSection], registry: &Arc<Registry>) -> Re
     check(sections)?;
     let upstreams = sections.iter().map(UpstreamSection::open).collect::<Result<Vec<_>>>()?;
     Ok(Some(Arc::new(Mirror::new(Arc::clone(registry), upstreams, Vec::new()))))
+}
+
+/// Makes the projects that say who may pull what upstreams have, where there are none of their names: what somebody has
+/// set since stays.
+pub(crate) async fn make_projects(sections: &[UpstreamSection], identity: &Identity) -> Result<()> {
+    for section in sections {
+        let name = section.project()?;
+        let new = NewProject {
+            description: format!("what {} has", section.first.registry),
+            public: Some(section.public),
+            inherit_roles: true,
+            create_on_push: Some(false),
+            name,
+        };
+        let directory = identity.directory();
+        let grant = Grant::system("upstreams", Action::CreateProject, directory.place_of(&new.name));
+        match directory.create_project(&grant, new).await {
+            Ok(_) | Err(IdentityError::Exists { .. }) => {}
+            Err(error) => {
+                return Err(error).with_context(|| format!("no project could be made for `{}`", section.key));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Refuses what two upstreams cannot both have.

@@ -86,7 +86,7 @@ impl House {
 
     /// As docker signs in.
     pub(crate) async fn token_for(&self, header: &str) -> Result<(), IdentityError> {
-        let wanted = TokenRequest { scopes: Vec::new(), offline: true };
+        let wanted = TokenRequest { offline: true, ..TokenRequest::default() };
         self.identity.issue(Claimant::Header(header), &wanted, HERE).await.map(|_| ())
     }
 

@@ -44,7 +44,7 @@ async fn the_password_alone_is_refused_and_tokens_go_on() {
     let house = House::volunteers().await;
     let header = password_of("ann");
     let token = token_of(&house.identity, "ann").await;
-    let wanted = TokenRequest { scopes: Vec::new(), offline: true };
+    let wanted = TokenRequest { offline: true, ..TokenRequest::default() };
     let issued = house.identity.issue(Claimant::Header(&header), &wanted, HERE).await.unwrap();
     let session = house.session("ann", None).await.unwrap();
     house.pulls(&header).await.unwrap();

@@ -17,22 +17,29 @@ pub struct Containerd {
 impl Containerd {
     /// Starts containerd and tells it where the registry is.
     pub fn start(server: &WharfServer) -> Self {
+        let url = server.url();
+        let hosts = format!("[host.\"{url}\"]\ncapabilities = [\"pull\", \"resolve\", \"push\"]\n");
+        Self::with_hosts(&[(&server.authority(), &hosts), ("registry.example", &hosts)])
+    }
+
+    /// Starts containerd with these hosts files, each under the name of a registry, or for all others `_default`.
+    pub fn with_hosts(hosts: &[(&str, &str)]) -> Self {
         let dir = temp_dir();
         let path = |name: &str| dir.path().join(name).display().to_string();
         let config = format!(
-            "version = 2\nroot = \"{}\"\nstate = \"{}\"\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n\
-             [grpc]\naddress = \"{}\"\n[ttrpc]\naddress = \"{}\"\n",
+            "version = 2\nroot = \"{}\"\nstate = \"{}\"\n[grpc]\naddress = \"{}\"\n[ttrpc]\naddress = \"{}\"\n\
+             [plugins.\"io.containerd.grpc.v1.cri\".containerd]\nsnapshotter = \"native\"\n\
+             [plugins.\"io.containerd.grpc.v1.cri\".registry]\nconfig_path = \"{}\"\n",
             path("root"),
             path("state"),
             path("sock"),
             path("ttrpc"),
+            path("hosts"),
         );
         fs::write(path("config.toml"), config).expect("a file can be written");
-        for host in [server.authority(), "registry.example".to_owned()] {
+        for (host, hosts) in hosts {
             let folder = dir.path().join("hosts").join(host);
             fs::create_dir_all(&folder).expect("a folder can be made");
-            let url = server.url();
-            let hosts = format!("[host.\"{url}\"]\ncapabilities = [\"pull\", \"resolve\", \"push\"]\n");
             fs::write(folder.join("hosts.toml"), hosts).expect("a file can be written");
         }
         let mut command = Command::new(tools::path("containerd"));
@@ -41,6 +48,11 @@ impl Containerd {
         let socket = dir.path().join("sock");
         daemon.wait_until("it listened", |_| std::os::unix::net::UnixStream::connect(&socket).ok());
         Containerd { _daemon: daemon, dir }
+    }
+
+    /// Where it listens, for those who speak CRI.
+    pub fn endpoint(&self) -> String {
+        format!("unix://{}", self.dir.path().join("sock").display())
     }
 
     pub fn images(&self, verb: &str) -> Cmd {

@@ -17,13 +17,18 @@ pub struct Docker {
 
 impl Docker {
     pub fn start() -> Self {
+        Self::with_mirrors(&[])
+    }
+
+    /// One that asks these registries before Docker Hub.
+    pub fn with_mirrors(mirrors: &[String]) -> Self {
         let dir = temp_dir();
         let path = |name: &str| dir.path().join(name).display().to_string();
         let host = format!("unix://{}", path("docker.sock"));
         let settings = serde_json::json!({
             "data-root": path("data"), "exec-root": path("exec"), "pidfile": path("pid"), "hosts": [host],
             "storage-driver": "vfs", "bridge": "none", "iptables": false, "ip6tables": false,
-            "insecure-registries": ["127.0.0.0/8"],
+            "insecure-registries": ["127.0.0.0/8"], "registry-mirrors": mirrors,
         });
         fs::write(path("daemon.json"), settings.to_string()).expect("a file can be written");
         let mut command = Command::new(tools::path("dockerd"));

@@ -8,6 +8,7 @@ mod crane;
 mod docker;
 mod fair;
 mod helm;
+mod mirrored;
 mod oras;
 mod podman;
 mod signed_in;

@@ -1,6 +1,7 @@
 //! podman: push from and pull into its own storage.
 
 use crate::{Client, round_trip, server};
+use std::path::PathBuf;
 use tempfile::TempDir;
 use test_kit::image::Layout;
 use test_kit::{Cmd, temp_dir};
@@ -8,17 +9,29 @@ use test_kit::{Cmd, temp_dir};
 /// podman with a storage of its own.
 pub struct Podman {
     root: TempDir,
+    registries: Option<PathBuf>,
 }
 
 impl Podman {
     pub fn new() -> Self {
-        Podman { root: temp_dir() }
+        Podman { root: temp_dir(), registries: None }
+    }
+
+    /// One that knows of registries and their mirrors by a registries.conf, which CRI-O reads in the same way.
+    pub fn with_registries(text: &str) -> Self {
+        let podman = Podman::new();
+        let file = podman.root.path().join("registries.conf");
+        std::fs::write(&file, text).expect("a file can be written");
+        Podman { registries: Some(file), ..podman }
     }
 
     pub fn cmd(&self) -> Cmd {
         let path = |name: &str| self.root.path().join(name);
-        Cmd::new("podman")
-            .arg("--root")
+        let cmd = match &self.registries {
+            Some(file) => Cmd::new("podman").env("CONTAINERS_REGISTRIES_CONF", file),
+            None => Cmd::new("podman"),
+        };
+        cmd.arg("--root")
             .arg(path("root"))
             .arg("--runroot")
             .arg(path("run"))

@@ -1,5 +1,6 @@
 //! A registry that has what others have: three ways in, one fetch, and upstreams that fail in every way.
 
+mod formats;
 mod fresh;
 mod herd;
 mod outage;
