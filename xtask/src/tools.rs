@@ -57,11 +57,13 @@ const PACKAGED: &[Packaged] = &[
     packaged("fusermount3", "fuse3", Purpose::Test),
     packaged("slapd", "slapd", Purpose::Test),
     packaged("ldapmodify", "ldap-utils", Purpose::Test),
-    packaged("docker-registry", "docker-registry", Purpose::Bench),
+    // The upstream of mirrors, and a rival.
+    packaged("docker-registry", "docker-registry", Purpose::Test),
 ];
 
 const GO_TOOLS: &[GoTool] = &[
     go_tool("crane", "github.com/google/go-containerregistry/cmd/crane", "v0.22.1", Purpose::Test),
+    go_tool("crictl", "sigs.k8s.io/cri-tools/cmd/crictl", "v1.34.0", Purpose::Test),
     go_tool("oras", "oras.land/oras/cmd/oras", "v1.3.6", Purpose::Test),
     GoTool {
         toolchain: Some("go1.27.3"),

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use oci::ManifestError;
 use reqwest::{Method, StatusCode, Url};
 use transfer::TransferError;
 
@@ -102,6 +103,14 @@ pub enum ClientError {
         url: PublicUrl,
         /// What is wrong with it.
         what: String,
+    },
+    /// A manifest is what it should be, and nothing that can be used: asking again gives the same.
+    #[error("{url} has a manifest that cannot be used: {error}")]
+    Manifest {
+        /// What was asked.
+        url: PublicUrl,
+        /// Why not.
+        error: ManifestError,
     },
     /// Redirects that lead nowhere, or where no request may go.
     #[error("{from} redirects to {to}, which is not followed: {why}")]
@@ -207,7 +216,9 @@ impl ClientError {
             | Self::TooLarge { .. }
             | Self::Answer { .. }
             | Self::Redirect { .. } => FailureKind::Failing,
-            Self::Reference(_) | Self::Certificates { .. } | Self::Setup(_) => FailureKind::Invalid,
+            Self::Reference(_) | Self::Manifest { .. } | Self::Certificates { .. } | Self::Setup(_) => {
+                FailureKind::Invalid
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! Reading manifests: what a reference names, and the bytes, verified.
 
 use bytes::Bytes;
-use oci::{Descriptor, Digest, Manifest, MediaType, Reference, types};
+use oci::{Descriptor, Digest, Manifest, ManifestError, MediaType, Reference, types};
 use reqwest::header::{ACCEPT, HeaderMap};
 use reqwest::{Method, Response, StatusCode, Url};
 
@@ -58,9 +58,19 @@ impl Repository {
         let (response, bytes) =
             self.manifest_request(Method::GET, reference, Access::Pull, limits.size).await?;
         let wrong = |what: String| ClientError::Answer { url: response.url().clone().into(), what };
-        let digest = verified(reference, response.headers(), &bytes).map_err(wrong)?;
         let sent = headers::media_type(response.headers()).filter(MediaType::is_manifest);
-        let manifest = Manifest::parse(&bytes, sent.as_ref(), limits).map_err(|e| wrong(e.to_string()))?;
+        let manifest = Manifest::parse(&bytes, sent.as_ref(), limits);
+        let unusable = |error| ClientError::Manifest { url: response.url().clone().into(), error };
+        if let Err(error @ ManifestError::SchemaOne) = manifest {
+            // Its digest is not that of its bytes, which hold signatures, too.
+            return Err(unusable(error));
+        }
+        let digest = verified(reference, response.headers(), &bytes).map_err(wrong)?;
+        // Where nobody says what digest it should have, something else may have come.
+        let is_known =
+            matches!(reference, Reference::Digest(_)) || headers::digest(response.headers()).is_some();
+        let manifest =
+            manifest.map_err(|error| if is_known { unusable(error) } else { wrong(error.to_string()) })?;
         let descriptor = Descriptor::new(manifest.media_type, digest, bytes.len() as u64);
         Ok(Fetched { descriptor, bytes })
     }

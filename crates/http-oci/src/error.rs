@@ -233,6 +233,7 @@ fn translate_manifest(error: &ManifestError) -> (StatusCode, Code) {
         | ManifestError::MediaTypeMismatch { .. }
         | ManifestError::Ambiguous { .. }
         | ManifestError::Unsupported(_)
+        | ManifestError::SchemaOne
         | ManifestError::NoMediaType => (StatusCode::BAD_REQUEST, Code::ManifestInvalid),
     }
 }

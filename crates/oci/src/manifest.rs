@@ -66,6 +66,11 @@ pub enum ManifestError {
         "`{0}` is not the media type of a manifest that can be stored: use an OCI image manifest or index, or Docker's schema 2"
     )]
     Unsupported(MediaType),
+    /// What Docker wrote until 2015.
+    #[error(
+        "this is a manifest of Docker's schema 1, which is not taken any more: convert the image to schema 2 where it is (`skopeo copy --format v2s2`)"
+    )]
+    SchemaOne,
     /// Neither the request nor the document has a media type, and the fields do not tell.
     #[error("the manifest has no media type: send it in Content-Type")]
     NoMediaType,
@@ -164,6 +169,9 @@ impl Manifest {
         }
         let fields: Fields = serde_json::from_slice(bytes)
             .map_err(|error| ManifestError::Json(shorten_to(&error.to_string(), REASON_MAX)))?;
+        if fields.schema_version == Some(1) {
+            return Err(ManifestError::SchemaOne);
+        }
         let media_type = settle_media_type(&fields, sent)?;
         let kind = kind_of(&media_type).ok_or_else(|| ManifestError::Unsupported(media_type.clone()))?;
         fields.into_manifest(kind, media_type, limits)
@@ -405,6 +413,8 @@ mod tests {
         for text in ["", "{", "null", "[]", "{}", r#"{"schemaVersion":1}"#, &image.replace("sha256", "md5")] {
             check(text);
         }
+        let old = r#"{"schemaVersion":1,"name":"a/b","fsLayers":[],"signatures":[]}"#;
+        assert!(matches!(parse(old, None), Err(ManifestError::SchemaOne)));
         check(&image.replace("\"size\":5", "\"size\":-5"));
         check(&format!("{}{}", "[".repeat(1_000_000), "]".repeat(1_000_000)));
         assert!(matches!(parse(&"[".repeat(33), None), Err(ManifestError::TooDeep(32))));

@@ -126,8 +126,7 @@ async fn listeners(
     let admin: Arc<dyn Handler> = Arc::new(admin);
     let accounts = match identity {
         Some(identity) => {
-            let token =
-                TokenEdge::new(Arc::clone(identity), proxies(config)?, Arc::clone(observers) as _);
+            let token = TokenEdge::new(Arc::clone(identity), proxies(config)?, Arc::clone(observers) as _);
             let token = match mirror {
                 Some(mirror) => token.pulling_by(mirror),
                 None => token,

@@ -111,6 +111,8 @@ impl Layout {
             "os": "linux",
             "config": {"Cmd": ["/none"], "Labels": {"seed": spec.seed.to_string()}},
             "rootfs": {"type": "layers", "diff_ids": diff_ids},
+            // Who converts an image to older formats needs it.
+            "history": vec![json!({"created_by": "none"}); spec.layers],
         });
         let config = self.blob(CONFIG, config.to_string().as_bytes()).json();
         let manifest = json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers});

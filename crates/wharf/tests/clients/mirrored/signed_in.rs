@@ -35,7 +35,14 @@ impl Scene {
         let robot = house.robot("vault", "ci", &["pull"]);
         let (hub, vault) = ((push(&hub, 51), hub), (push(&vault, 52), vault));
         let swap = |(digest, upstream)| (upstream, digest);
-        Scene { house, hub: swap(hub), vault: swap(vault), members: [of("ann"), robot], stranger: of("eve"), dir }
+        Scene {
+            house,
+            hub: swap(hub),
+            vault: swap(vault),
+            members: [of("ann"), robot],
+            stranger: of("eve"),
+            dir,
+        }
     }
 
     fn at_mirror(&self, repository: &str) -> String {
@@ -54,7 +61,11 @@ fn docker_pulls_anonymously_what_is_public_and_signs_in_for_what_is_not() {
 
     let private = scene.at_mirror("vault/team/app:v1");
     let refused = docker.cmd().args(["pull", &private]).run_to_fail();
-    assert!(refused.stderr.contains("denied") || refused.stderr.contains("unauthorized"), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("denied") || refused.stderr.contains("unauthorized"),
+        "{}",
+        refused.stderr
+    );
     let authority = scene.house.server.authority();
     let sign_in = |account: &Credential| {
         let cmd = docker.cmd().args(["login", "--username", &account.name, "--password-stdin", &authority]);
@@ -76,8 +87,7 @@ fn docker_pulls_anonymously_what_is_public_and_signs_in_for_what_is_not() {
 #[test]
 fn containerd_gets_tokens_for_what_names_mean_here() {
     let scene = Scene::new();
-    let hosts =
-        format!("[host.\"{}\"]\ncapabilities = [\"pull\", \"resolve\"]\n", scene.house.server.url());
+    let hosts = format!("[host.\"{}\"]\ncapabilities = [\"pull\", \"resolve\"]\n", scene.house.server.url());
     let containerd = Containerd::with_hosts(&[("_default", &hosts)]);
     let ((hub, public), (vault, private)) = (&scene.hub, &scene.vault);
     assert_eq!(&containerd.pull(&format!("{}:v1", by_namespace(hub))), public);
@@ -125,7 +135,10 @@ fn skopeo_and_crane_sign_in_at_a_mirror() {
             let cmd = cmd.args([&scene.house.server.authority(), "-u", &account.name, "--password-stdin"]);
             cmd.stdin(account.secret.as_str()).run();
         }
-        Cmd::new("crane").env("DOCKER_CONFIG", config.path()).args(["digest", "--insecure", &reference]).run_any()
+        Cmd::new("crane")
+            .env("DOCKER_CONFIG", config.path())
+            .args(["digest", "--insecure", &reference])
+            .run_any()
     };
     inspect(None).run_to_fail();
     inspect(Some(&scene.stranger)).run_to_fail();
@@ -140,9 +153,7 @@ fn skopeo_and_crane_sign_in_at_a_mirror() {
 fn a_challenge_names_what_a_name_means_and_a_project_stays_as_it_was_set() {
     let mut scene = Scene::new();
     let anybody = scene.house.anybody();
-    let challenge = |path: &str| {
-        anybody.get(path).expect(401).require("www-authenticate").to_owned()
-    };
+    let challenge = |path: &str| anybody.get(path).expect(401).require("www-authenticate").to_owned();
     let of_vault = challenge("/v2/team/app/manifests/v1?ns=vault.example");
     assert!(of_vault.contains("scope=\"repository:vault/team/app:pull\""), "{of_vault}");
     let of_hub = challenge("/v2/");

@@ -63,7 +63,8 @@ impl Signer {
         let mut is_known = false;
         for line in lines {
             let line = line?;
-            let authorization = line.split_once(": ").filter(|(name, _)| name.eq_ignore_ascii_case("authorization"));
+            let authorization =
+                line.split_once(": ").filter(|(name, _)| name.eq_ignore_ascii_case("authorization"));
             is_known |= authorization.is_some_and(|(_, value)| value == self.authorization);
             if line.is_empty() {
                 break;
@@ -82,7 +83,8 @@ impl Signer {
     fn token(&self, target: &str) -> String {
         let query = target.split_once('?').map_or("", |(_, query)| query);
         let plain = query.replace("%3A", ":").replace("%2F", "/").replace("%2C", ",").replace('+', " ");
-        let scopes = plain.split('&').filter_map(|pair| pair.strip_prefix("scope=")).flat_map(|all| all.split(' '));
+        let scopes =
+            plain.split('&').filter_map(|pair| pair.strip_prefix("scope=")).flat_map(|all| all.split(' '));
         let access: Vec<Value> = scopes.filter_map(entry).collect();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970").as_secs();
         let claims = json!({

@@ -143,7 +143,8 @@ pub fn docker_registry(auth: &Auth, more: &str) -> (String, Vec<Box<dyn Any>>) {
     let auth = match auth {
         Auth::Nobody => String::new(),
         Auth::Basic => {
-            std::fs::write(path("htpasswd"), format!("{USER}:{PASSWORD_HASH}\n")).expect("a file can be written");
+            std::fs::write(path("htpasswd"), format!("{USER}:{PASSWORD_HASH}\n"))
+                .expect("a file can be written");
             format!("auth: {{htpasswd: {{realm: docks, path: {}}}}}\n", path("htpasswd"))
         }
         Auth::Token => {
