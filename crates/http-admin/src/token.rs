@@ -108,7 +108,7 @@ impl TokenEdge {
         let mut wanted = TokenRequest { scopes, offline, ..TokenRequest::default() };
         let Some(pull) = &self.pull else { return Ok(wanted) };
         for name in wanted.pulls().collect::<Vec<_>>() {
-            if let Located::Mirror(repository) = pull.locate(&name, None).await.map_err(unlocated)? {
+            if let Located::Mirror(repository) = pull.locate(&name, None, true).await.map_err(unlocated)? {
                 wanted.mirrored.push(repository);
             }
         }
