@@ -56,7 +56,6 @@ fn metrics_tell_how_upstreams_do() {
     ] {
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
     }
-    // Where it fails, it is not available, also when its rest is over and nobody has tried it yet.
     scene.between.fail(Fault::Down);
     for number in 0..10 {
         pull(&scene.mirror(), "hub/app", &format!("none{number}"));
