@@ -278,13 +278,8 @@ impl ReadMirrors for SqliteMeta {
         self.look_up("looking up who needs a blob", move |db| mirrors::is_needed(db, repository, digest))
     }
 
-    fn links_of<'a>(
-        &'a self,
-        digest: &'a Digest,
-        limit: usize,
-    ) -> Answer<'a, Vec<(RepoName, RepositoryKind)>> {
-        let digest = *digest;
-        self.walk("looking for a blob's repositories", move |db| mirrors::links_of(db, &digest, limit))
+    fn links_of(&self, id: BlobId, limit: usize) -> Answer<'_, Vec<(RepoName, RepositoryKind)>> {
+        self.walk("looking for a blob's repositories", move |db| mirrors::links_of(db, id, limit))
     }
 }
 

@@ -29,7 +29,7 @@ enum Step {
     Mount { repository: usize, blob: usize },
     Unlink { repository: usize, blob: usize },
     Renew { repository: usize, blob: usize },
-    Evict { repository: usize, blob: usize },
+    Evict { blob: usize },
     PushManifest { repository: usize, manifest: usize },
     DropManifest { repository: usize, manifest: usize },
     Damage { blob: usize },
@@ -48,7 +48,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => at.clone().prop_map(|(repository, blob)| Step::Mount { repository, blob }),
         1 => at.clone().prop_map(|(repository, blob)| Step::Unlink { repository, blob }),
         1 => at.clone().prop_map(|(repository, blob)| Step::Renew { repository, blob }),
-        2 => at.prop_map(|(repository, blob)| Step::Evict { repository, blob }),
+        2 => blob.clone().prop_map(|blob| Step::Evict { blob }),
         4 => of.clone().prop_map(|(repository, manifest)| Step::PushManifest { repository, manifest }),
         3 => of.prop_map(|(repository, manifest)| Step::DropManifest { repository, manifest }),
         1 => blob.prop_map(|blob| Step::Damage { blob }),
@@ -166,6 +166,14 @@ impl Model {
         self.stored.iter().filter(|(blob, _)| is_cached(**blob)).map(|(_, stored)| stored.id).collect()
     }
 
+    fn evict(&mut self, blob: usize) -> Option<BlobId> {
+        let id = self.stored.get(&blob).map(|stored| stored.id).filter(|id| self.cached().contains(id))?;
+        self.links.remove(&(MIRROR, blob));
+        self.stored.remove(&blob);
+        self.condemned.insert(id);
+        Some(id)
+    }
+
     fn condemn(&mut self, before: Timestamp) -> BTreeSet<BlobId> {
         let old = |stored: &Stored| stored.deletable.is_some_and(|since| since < before);
         let gone: BTreeSet<BlobId> = self.stored.values().filter(|s| old(s)).map(|s| s.id).collect();
@@ -249,11 +257,15 @@ impl Pair {
                 let write = Write::Renew { repository: repo(repository), digest: digest(blob) };
                 assert_eq!(self.commit(write).await, expect);
             }
-            Step::Evict { repository, blob } => {
-                let evicted = repository == MIRROR && model.unlink(repository, blob, now);
-                let expect = if evicted { Effect::Done } else { Effect::Absent };
-                let write = Write::Evict { repository: repo(repository), digest: digest(blob) };
-                assert_eq!(self.commit(write).await, expect);
+            Step::Evict { blob } => {
+                let ids = model.stored.get(&blob).map_or_else(Vec::new, |stored| vec![stored.id]);
+                let expect = model.evict(blob);
+                let Effect::Evicted { links, blobs } = self.commit(Write::Evict { ids, limit: 10 }).await else {
+                    panic!("blobs are evicted");
+                };
+                assert_eq!(blobs.iter().map(|blob| blob.id).collect::<Vec<_>>(), Vec::from_iter(expect));
+                let links_expected = expect.map(|_| (repo(MIRROR), digest(blob)));
+                assert_eq!(links, Vec::from_iter(links_expected));
             }
             Step::PushManifest { repository, manifest: n } => {
                 let missing: Vec<Digest> =

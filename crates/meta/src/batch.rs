@@ -195,13 +195,14 @@ pub enum Write {
         /// The tag.
         tag: Tag,
     },
-    /// Takes a blob out of a mirrored repository, though a manifest may need it: it can be fetched again. No event
-    /// tells of it. [`Effect::Absent`] where it is not there, or the repository is hosted.
+    /// Takes blobs out of the mirrored repositories that hold them, though manifests may need them: they can be fetched
+    /// again. No event tells of it. One that no repository holds any more is condemned at once; one that a hosted
+    /// repository holds, or none, is left as it is.
     Evict {
-        /// The repository.
-        repository: RepoName,
-        /// The blob.
-        digest: Digest,
+        /// The objects.
+        ids: Vec<BlobId>,
+        /// The most links in one batch. A blob that has more of them is evicted by doing it again.
+        limit: usize,
     },
     /// Remembers the days on which manifests were last pulled.
     Used {
@@ -311,6 +312,13 @@ pub enum Effect {
     Expired {
         /// Repository, blob and size.
         links: Vec<(RepoName, Digest, u64)>,
+    },
+    /// These links went, and with the last ones these blobs, which are condemned.
+    Evicted {
+        /// Repository and blob.
+        links: Vec<(RepoName, Digest)>,
+        /// The blobs.
+        blobs: Vec<StoredBlob>,
     },
     /// These blobs are condemned.
     Condemned {

@@ -152,8 +152,7 @@ impl Kept {
                     Write::Blob { repository, blob: crate::NewBlob { digest, .. } }
                     | Write::Link { repository, digest }
                     | Write::Renew { repository, digest }
-                    | Write::Unlink { repository, digest }
-                    | Write::Evict { repository, digest },
+                    | Write::Unlink { repository, digest },
                     _,
                 ) => self.drop_blob(repository, digest),
                 (Write::Manifest { repository, manifest }, _) => {
@@ -172,6 +171,9 @@ impl Kept {
                         released.iter().for_each(|digest| self.drop_blob(repository, digest));
                     }
                 }
+                (Write::Evict { .. }, Effect::Evicted { links, .. }) => {
+                    links.iter().for_each(|(repository, digest)| self.drop_blob(repository, digest));
+                }
                 (Write::ExpireLinks { .. }, Effect::Expired { links }) => {
                     links.iter().for_each(|(repository, digest, _)| self.drop_blob(repository, digest));
                 }
@@ -181,6 +183,7 @@ impl Kept {
                 (
                     Write::ExpireLinks { .. }
                     | Write::Mirror { .. }
+                    | Write::Evict { .. }
                     | Write::Checked { .. }
                     | Write::Condemn { .. }
                     | Write::Forget { .. }
@@ -447,12 +450,8 @@ impl ReadMirrors for CachedMeta {
         self.inner.is_needed(repository, digest)
     }
 
-    fn links_of<'a>(
-        &'a self,
-        digest: &'a Digest,
-        limit: usize,
-    ) -> Answer<'a, Vec<(RepoName, RepositoryKind)>> {
-        self.inner.links_of(digest, limit)
+    fn links_of(&self, id: BlobId, limit: usize) -> Answer<'_, Vec<(RepoName, RepositoryKind)>> {
+        self.inner.links_of(id, limit)
     }
 }
 

@@ -101,6 +101,7 @@ macro_rules! contract_tests {
             a_mirrored_manifest_may_lack_its_blobs
             a_tag_is_checked
             an_evicted_blob_is_fetched_anew
+            eviction_takes_so_many_links_at_once
             a_hosted_repository_keeps_its_blobs
             eviction_may_take_what_only_mirrors_hold
             usage_follows_evictions

@@ -207,11 +207,7 @@ pub trait ReadMirrors: Send + Sync {
     fn is_needed<'a>(&'a self, repository: &'a RepoName, digest: &'a Digest) -> Answer<'a, bool>;
 
     /// The repositories that hold a blob, with their kinds, at most `limit`.
-    fn links_of<'a>(
-        &'a self,
-        digest: &'a Digest,
-        limit: usize,
-    ) -> Answer<'a, Vec<(RepoName, RepositoryKind)>>;
+    fn links_of(&self, id: BlobId, limit: usize) -> Answer<'_, Vec<(RepoName, RepositoryKind)>>;
 }
 
 /// Small values that jobs remember.

@@ -14,6 +14,7 @@ use transfer::Retry;
 use crate::error::FetchError;
 use crate::flight::{Flight, Landing};
 use crate::once::Outcome;
+use crate::room::{Arrival, Reservation, Room};
 use crate::stats::Counts;
 use crate::upstream::Upstream;
 
@@ -33,6 +34,7 @@ pub(crate) struct Download {
     pub repository: RepoName,
     pub path: RepoName,
     pub digest: Digest,
+    pub room: Arc<Room>,
 }
 
 /// A blob that an upstream sends.
@@ -73,26 +75,46 @@ impl Download {
             if sending.size.is_some_and(|size| size > most) {
                 return Err(RegistryError::BlobTooLarge(most).into());
             }
+            let room = self.reserve(sending.size.unwrap_or_default()).await?;
             let upload = self.registry.begin_arrival(&self.repository, self.digest.algorithm()).await?;
-            Ok((sending, upload))
+            Ok((sending, upload, room))
         };
-        let (sending, upload) = match begun.await {
+        let (sending, upload, room) = match begun.await {
             Ok(begun) => begun,
             Err(error) => return outcome.tell(Err(error)),
         };
         match sending.size {
-            Some(size) => self.share(sending, upload, size, &outcome).await,
-            None => self.fetch_first(sending, upload, &outcome).await,
+            Some(size) => self.share(sending, upload, size, room, &outcome).await,
+            None => self.fetch_first(sending, upload, room, &outcome).await,
         }
     }
 
+    async fn reserve(&self, size: u64) -> Result<Reservation<'_>, FetchError> {
+        let Self { repository, digest, room, registry, .. } = self;
+        if room.is_too_large(size) {
+            tracing::info!(%repository, %digest, size, "a blob is larger than the cache: it is passed through");
+        }
+        let reservation = room.reserve(size, || registry.free_bytes()).await;
+        reservation.ok_or_else(|| {
+            tracing::error!(%repository, %digest, size, "the disk has no room for a blob, whatever is evicted");
+            RegistryError::Full.into()
+        })
+    }
+
     /// Lets everybody read while it comes.
-    async fn share(&self, sending: Sending, mut upload: Upload, size: u64, outcome: &Told) {
+    async fn share(
+        &self,
+        sending: Sending,
+        mut upload: Upload,
+        size: u64,
+        room: Reservation<'_>,
+        outcome: &Told,
+    ) {
         let flight = Arc::new(Flight::new(self.digest, size, upload.growing()));
         let landing = Landing(flight.clone());
         flight.is_also_of(&self.repository);
         outcome.tell(Ok(Begun::Flying(flight.clone())));
-        let arrived = match self.receive(sending, &mut upload, Some(size), Some(&flight)).await {
+        let arrived = match self.receive(sending, &mut upload, Some(size), (&room, Some(&flight))).await {
             Ok(()) => upload.verify(self.digest).await.map_err(FetchError::from),
             Err(error) => Err(error),
         };
@@ -101,7 +123,7 @@ impl Download {
                 // Clients need not wait for the disk.
                 flight.end(Ok(()));
                 drop(landing);
-                self.keep(upload).await;
+                self.keep(upload, room).await;
             }
             Err(error) => {
                 self.failed(&error);
@@ -112,8 +134,14 @@ impl Download {
     }
 
     /// Where an upstream does not say how long it is, nobody can be told before it is here.
-    async fn fetch_first(&self, sending: Sending, mut upload: Upload, outcome: &Told) {
-        let arrived = match self.receive(sending, &mut upload, None, None).await {
+    async fn fetch_first(
+        &self,
+        sending: Sending,
+        mut upload: Upload,
+        room: Reservation<'_>,
+        outcome: &Told,
+    ) {
+        let arrived = match self.receive(sending, &mut upload, None, (&room, None)).await {
             Ok(()) => upload.verify(self.digest).await.map_err(FetchError::from),
             Err(error) => Err(error),
         };
@@ -123,7 +151,7 @@ impl Download {
                 let flight = Arc::new(flight);
                 flight.is_also_of(&self.repository);
                 outcome.tell(Ok(Begun::Flying(flight)));
-                self.keep(upload).await;
+                self.keep(upload, room).await;
             }
             Err(error) => {
                 self.failed(&error);
@@ -133,10 +161,19 @@ impl Download {
         }
     }
 
-    async fn keep(&self, upload: Upload) {
-        let Self { registry, repository, digest, .. } = self;
-        if let Err(error) = registry.end_arrival(repository, upload, *digest).await {
-            tracing::error!(%repository, %digest, %error, "a blob was fetched and could not be kept");
+    async fn keep(&self, upload: Upload, reserved: Reservation<'_>) {
+        let Self { registry, repository, digest, room, .. } = self;
+        let size = upload.length();
+        match registry.end_arrival(repository, upload, *digest).await {
+            Ok(id) => {
+                // Else it would count twice for a moment.
+                drop(reserved);
+                let is_too_large = room.is_too_large(size);
+                room.arrived(Arrival { id, digest: *digest, size, is_too_large }).await;
+            }
+            Err(error) => {
+                tracing::error!(%repository, %digest, %error, "a blob was fetched and could not be kept");
+            }
         }
     }
 
@@ -167,11 +204,11 @@ impl Download {
         mut sending: Sending,
         upload: &mut Upload,
         size: Option<u64>,
-        flight: Option<&Flight>,
+        to: (&Reservation<'_>, Option<&Flight>),
     ) -> Result<(), FetchError> {
         let (mut failures, mut failed_at, mut waited) = (0, 0, Duration::ZERO);
         loop {
-            let error = match self.take_in(&mut sending, upload, size, flight).await? {
+            let error = match self.take_in(&mut sending, upload, size, to).await? {
                 None => return Ok(()),
                 Some(error) => error,
             };
@@ -213,7 +250,7 @@ impl Download {
         sending: &mut Sending,
         upload: &mut Upload,
         size: Option<u64>,
-        flight: Option<&Flight>,
+        (room, flight): (&Reservation<'_>, Option<&Flight>),
     ) -> Result<Option<FetchError>, FetchError> {
         while let Some(next) = sending.stream.next().await {
             let bytes = match next {
@@ -230,6 +267,7 @@ impl Download {
             self.upstream.pace.pass(bytes.len() as u64).await;
             self.counts.fetched(bytes.len() as u64);
             upload.append(bytes.clone()).await?;
+            room.received(bytes.len() as u64);
             if let Some(flight) = flight {
                 flight.receive(bytes);
             }

@@ -5,6 +5,7 @@
 
 mod download;
 mod error;
+mod evictor;
 mod flight;
 mod health;
 mod lists;
@@ -14,10 +15,14 @@ mod mirror;
 mod names;
 mod once;
 mod pace;
+mod pins;
+mod room;
 mod stats;
 mod upstream;
 
 pub use health::{Closed, Standing};
 pub use mirror::Mirror;
-pub use stats::Stats;
+pub use pins::{Pin, PinError};
+pub use room::CacheLimits;
+pub use stats::{CacheStats, Stats};
 pub use upstream::{RemoteSettings, Settings, Upstream};

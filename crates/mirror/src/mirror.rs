@@ -13,11 +13,13 @@ use registry::{
 
 use crate::download::{Begun, Download};
 use crate::error::{FetchError, Wanted};
+use crate::evictor::Evictor;
 use crate::lists::Lists;
 use crate::memory::Memory;
 use crate::names::{Names, Place};
 use crate::once::Once;
-use crate::stats::{Counts, Stats};
+use crate::room::{CacheLimits, Room};
+use crate::stats::{CacheStats, Counts, Stats};
 use crate::upstream::Upstream;
 
 /// A registry that also has what its upstreams have.
@@ -35,6 +37,7 @@ pub struct Mirror {
     blob_heads: Once<(RepoName, Digest), Result<Option<u64>, FetchError>>,
     /// By upstream and digest.
     blobs: Once<(String, Digest), Result<Begun, FetchError>>,
+    room: Arc<Room>,
 }
 
 impl Mirror {
@@ -54,7 +57,21 @@ impl Mirror {
             lists: Arc::default(),
             blob_heads: Once::default(),
             blobs: Once::default(),
+            room: Arc::new(Room::new(CacheLimits::default()).0),
         }
+    }
+
+    /// The mirror with limits, and what keeps them: it is to be run as long as the mirror is used.
+    pub fn bounded(self, limits: CacheLimits) -> (Self, impl Future<Output = ()> + Send + 'static) {
+        let (room, arrivals) = Room::new(limits);
+        let room = Arc::new(room);
+        let evictor = Evictor::new(Arc::clone(&self.registry), Arc::clone(&room), arrivals);
+        (Self { room, ..self }, evictor.run())
+    }
+
+    /// What is in the cache, and what was evicted.
+    pub fn cache_stats(&self) -> CacheStats {
+        self.room.stats()
     }
 
     /// The upstreams.
@@ -138,6 +155,9 @@ impl Mirror {
                     (&found, grant.repository().and_then(|name| self.names.place(name)))
                 {
                     self.counts(&place.upstream).hit(1);
+                    if let (Ok(record), Want::Bytes) = (&found, want) {
+                        self.room.hit(record.id);
+                    }
                 }
                 return found.map(FoundBlob::Stored);
             }
@@ -196,6 +216,7 @@ impl Mirror {
                 repository: repository.clone(),
                 path: place.path.clone(),
                 digest: *digest,
+                room: self.room.clone(),
             };
             let mut is_own = false;
             let begun = self.blobs.join(key.clone(), |outcome| {

@@ -17,6 +17,19 @@ pub struct Stats {
     pub failures: u64,
 }
 
+/// What the cache holds, and what was evicted since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CacheStats {
+    /// Bytes of the blobs that only mirrored repositories hold.
+    pub bytes: u64,
+    /// How many blobs these are.
+    pub blobs: u64,
+    /// Bytes of evicted blobs.
+    pub evicted_bytes: u64,
+    /// How many blobs were evicted.
+    pub evicted_blobs: u64,
+}
+
 macro_rules! counts {
     ($($name:ident $field:ident),*) => {
         /// The same, counting.

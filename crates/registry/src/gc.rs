@@ -8,7 +8,7 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use access::Grant;
+use access::{Action, Grant, Target};
 use blob::{BlobId, BlobKey, BlobStat};
 use meta::{Batch, Effect, Garbage, StoredBlob, Timestamp, Write};
 use oci::{Digest, RepoName};
@@ -16,7 +16,7 @@ use oci::{Digest, RepoName};
 use crate::{Registry, RegistryError, administering, origin};
 
 /// How many rows one step takes: a push that comes meanwhile waits for no more than that.
-const STEP: usize = 100;
+pub(crate) const STEP: usize = 100;
 
 /// How much a dry run asks for at once: each page costs a look at all that comes before it.
 const PAGE: usize = 5_000;
@@ -141,6 +141,14 @@ impl Registry {
 }
 
 impl Registry {
+    /// Deletes what is condemned and what nobody can be reading any more, also while a collection runs.
+    pub async fn delete_condemned(&self) -> Result<(), RegistryError> {
+        let grant = Grant::system("gc", Action::Administer, Target::System);
+        let (report, _) = tokio::sync::mpsc::channel(1);
+        let (before, summary) = (self.meta.now(), GcSummary::default());
+        Run { registry: self, before, summary, report: &report }.delete_condemned(&grant).await
+    }
+
     /// Removes abandoned uploads, which is cheap and done more often than a collection. Says how many.
     pub async fn expire_uploads(&self) -> Result<usize, RegistryError> {
         let times = &self.lifetimes;
@@ -347,6 +355,6 @@ impl Run<'_> {
 }
 
 /// Leaves as much time to others as a step took.
-async fn rest(started: Instant) {
+pub(crate) async fn rest(started: Instant) {
     tokio::time::sleep(started.elapsed().min(Duration::from_millis(100))).await;
 }

@@ -5,6 +5,7 @@
 
 mod check;
 mod error;
+mod evict;
 mod gc;
 mod mirrored;
 mod pull;
@@ -125,6 +126,11 @@ impl Registry {
     #[must_use]
     pub fn with_space(self, space: Arc<dyn FreeSpace>) -> Self {
         Self { space, ..self }
+    }
+
+    /// How many bytes are free on the storage, as far as it knows.
+    pub fn free_bytes(&self) -> u64 {
+        self.space.free()
     }
 
     /// The bounds in force.

@@ -1,6 +1,7 @@
 //! Keeping what an upstream has: manifests before their blobs, tags that were seen elsewhere, blobs that arrive.
 
 use access::{Action, Grant, Target};
+use blob::BlobId;
 use bytes::Bytes;
 use meta::{Batch, Condition, Effect, EntryKind, MetaError, RepositoryKind, Timestamp, Visible, Write};
 use oci::{Algorithm, Digest, Manifest, MediaType, Reference, RepoName, Tag};
@@ -96,13 +97,13 @@ impl Registry {
         self.start_upload(&grant(repository), algorithm).await
     }
 
-    /// Ends that: the blob is durable, and the repository's.
+    /// Ends that: the blob is durable, and the repository's. Gives the object that holds it.
     pub async fn end_arrival(
         &self,
         repository: &RepoName,
         upload: Upload,
         digest: Digest,
-    ) -> Result<(), RegistryError> {
+    ) -> Result<BlobId, RegistryError> {
         if let Err(error) = self.meta.commit(self.mirror_batch(repository)).await {
             upload.cancel().await?;
             return Err(error.into());

@@ -7,6 +7,11 @@
 pub trait FreeSpace: Send + Sync {
     /// Whether so little is left that nothing more should be added. Asked often, and answers without waiting.
     fn is_scarce(&self) -> bool;
+
+    /// How many bytes are free, where that is known. Asked less often.
+    fn free(&self) -> u64 {
+        u64::MAX
+    }
 }
 
 /// A storage that is never short of room, or says so only by its errors.

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use access::{Action, Grant, Listing, Target};
-use blob::{BlobError, Growing, Open, Stage, Staged, UploadId};
+use blob::{BlobError, BlobId, Growing, Open, Stage, Staged, UploadId};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use meta::{Batch, Condition, Effect, MetaError, NewBlob, Visible, Write};
@@ -78,25 +78,29 @@ impl Registry {
         digest: Digest,
     ) -> Result<(), RegistryError> {
         let mine = hosted(granted(grant, Action::Push)?);
-        self.finish(grant, upload, digest, mine).await
+        self.finish(grant, upload, digest, mine).await.map(|_object| ())
     }
 
-    /// The same under another condition.
+    /// The same under another condition. Gives the object that holds the blob now.
     pub(crate) async fn finish(
         &self,
         grant: &Grant,
         upload: Upload,
         digest: Digest,
         condition: Condition,
-    ) -> Result<(), RegistryError> {
+    ) -> Result<BlobId, RegistryError> {
         let repository = granted(grant, Action::Push)?;
         let staged = upload.stage.commit(digest).await.map_err(|error| staging(error, repository))?;
         let Staged { id, size } = staged;
         self.look_at_stored(&digest, size).await?;
         let write = Write::Blob { repository: repository.clone(), blob: NewBlob { digest, size, id } };
         // Where this fails the object is an orphan, which the next collection finds.
-        self.meta.commit(Batch::of(origin(grant), write).when(condition)).await?;
-        Ok(())
+        let committed = self.meta.commit(Batch::of(origin(grant), write).when(condition)).await?;
+        // Where the digest was stored before, that object stays.
+        Ok(match committed.effects[..] {
+            [Effect::Blob { id: kept }] => kept,
+            _ => id,
+        })
     }
 
     /// Where the digest has an object already, that one stays: unless it is broken, which this finds out, and then the

@@ -72,6 +72,8 @@ pub(crate) const BOUNDS: &[Bound] = &[
     bound("uploads.open", "1", "1000000"),
     bound("uploads.expire", "1s", "365d"),
     bound("uploads.max_age", "1s", "365d"),
+    bound("mirror.max_bytes", "0", "1125899906842624"),
+    bound("mirror.free_bytes", "0", "1099511627776"),
 ];
 
 /// Refuses a configuration with a limit beyond its bounds.
@@ -128,7 +130,7 @@ mod tests {
 
     #[test]
     fn every_limit_has_bounds() {
-        for section in ["http", "auth", "fair", "limits", "cache", "uploads"] {
+        for section in ["http", "auth", "fair", "limits", "cache", "uploads", "mirror"] {
             let table = defaults();
             for (name, value) in table[section].as_table().unwrap() {
                 let key = format!("{section}.{name}");

@@ -19,7 +19,7 @@ use crate::fair::FairConfig;
 use crate::log::{LogConfig, LogFormat};
 use crate::memory;
 use crate::span::Span;
-use crate::upstreams::UpstreamSection;
+use crate::upstreams::{MirrorSection, UpstreamSection};
 
 /// All that can be set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +51,8 @@ pub struct Config {
     pub gc: GcConfig,
     /// Uploads.
     pub uploads: UploadsConfig,
+    /// The cache of upstreams.
+    pub mirror: MirrorSection,
     /// The registries whose content is to be had here, too.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub upstream: Vec<UpstreamSection>,
@@ -216,6 +218,7 @@ impl Default for Config {
             cache: CacheConfig::default(),
             gc: GcConfig::default(),
             uploads: UploadsConfig::default(),
+            mirror: MirrorSection::default(),
             upstream: Vec::new(),
         }
     }

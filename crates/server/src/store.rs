@@ -86,12 +86,16 @@ struct DiskSpace {
 
 impl FreeSpace for DiskSpace {
     fn is_scarce(&self) -> bool {
+        self.free() < self.reserve
+    }
+
+    fn free(&self) -> u64 {
         // SAFETY: all fields are integers, for which zero is a value.
         let mut found: libc::statvfs = unsafe { mem::zeroed() };
         // SAFETY: the path ends with a zero byte, and both it and `found` outlive the call.
         let code = unsafe { libc::statvfs(self.folder.as_ptr(), &raw mut found) };
         // Where the system does not say, the writes themselves will.
-        code == 0 && u128::from(found.f_bavail) * u128::from(found.f_frsize) < u128::from(self.reserve)
+        if code == 0 { found.f_bavail.saturating_mul(found.f_frsize) } else { u64::MAX }
     }
 }
 

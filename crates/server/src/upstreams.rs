@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use client::{Credential, Keyring, Secret, Timeouts};
 use identity::model::NewProject;
 use identity::{Identity, IdentityError};
-use mirror::{Mirror, RemoteSettings, Upstream};
+use mirror::{CacheLimits, Mirror, RemoteSettings, Upstream};
 use oci::{ProjectName, RepoName};
 use registry::Registry;
 use serde::{Deserialize, Serialize};
@@ -27,6 +27,31 @@ const PASSWORD_MAX: u64 = 16 << 10;
 
 /// What Docker Hub is called by its clients, and where its images without a name of two parts are.
 const DOCKER_HUB: (&str, &str) = ("docker.io", "library");
+
+/// What all upstreams share: the cache.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MirrorSection {
+    /// The most bytes of cached blobs; 0 for all that the disk has.
+    pub max_bytes: u64,
+    /// How many bytes of the disk the cache leaves free.
+    pub free_bytes: u64,
+    /// Repositories, or tags of them, whose blobs are not evicted.
+    pub pin: Vec<String>,
+}
+
+impl Default for MirrorSection {
+    fn default() -> Self {
+        Self { max_bytes: 0, free_bytes: 1 << 30, pin: Vec::new() }
+    }
+}
+
+impl MirrorSection {
+    fn limits(&self) -> Result<CacheLimits> {
+        let pins = self.pin.iter().map(|pin| pin.parse()).collect::<Result<_, _>>().context("`mirror.pin`")?;
+        Ok(CacheLimits { max_bytes: self.max_bytes, free_bytes: self.free_bytes, pins })
+    }
+}
 
 /// One registry of an upstream.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -197,14 +222,22 @@ fn read_password(file: &Path) -> Result<Secret> {
     Ok(Secret::new(text.trim_end_matches(['\r', '\n']).to_owned()))
 }
 
-/// The registry with its upstreams, where there are any.
-pub(crate) fn open(sections: &[UpstreamSection], registry: &Arc<Registry>) -> Result<Option<Arc<Mirror>>> {
+/// The registry with its upstreams, where there are any. Their cache is kept within its limits from then on.
+pub(crate) fn open(
+    sections: &[UpstreamSection],
+    section: &MirrorSection,
+    registry: &Arc<Registry>,
+) -> Result<Option<Arc<Mirror>>> {
     if sections.is_empty() {
         return Ok(None);
     }
     check(sections)?;
     let upstreams = sections.iter().map(UpstreamSection::open).collect::<Result<Vec<_>>>()?;
-    Ok(Some(Arc::new(Mirror::new(Arc::clone(registry), upstreams, Vec::new()))))
+    let mirror = Mirror::new(Arc::clone(registry), upstreams, Vec::new());
+    let (mirror, evicting) = mirror.bounded(section.limits()?);
+    // Wherever the end of the process cuts it off, the next one goes on.
+    tokio::spawn(evicting);
+    Ok(Some(Arc::new(mirror)))
 }
 
 /// Makes the projects that say who may pull what upstreams have, where there are none of their names: what somebody has

@@ -11,6 +11,7 @@ mod copy;
 mod fair;
 mod footprint;
 mod gc_load;
+mod hit_ratio;
 mod load;
 mod memory;
 mod pairs;
@@ -37,6 +38,7 @@ use std::process::Command;
 
 const USAGE: &str = "\
 usage: cargo xtask bench [NAME ...] [options]
+       cargo xtask bench hit-ratio [--quick]
 
   --only NAME[,NAME]   run these benchmarks only
   --json                 ends with a line of JSON, of benchmarks that have one
@@ -78,10 +80,11 @@ pub fn run(args: &[String]) -> Result<()> {
     if args.first().is_some_and(|arg| arg == fair::COMMAND) {
         return fair::load(&args[1..]);
     }
-    let hidden: [(&str, Hidden); 3] = [
+    let hidden: [(&str, Hidden); 4] = [
         (tiers::relay::COMMAND, tiers::relay::run),
         (tiers::node::COMMAND, tiers::node::run),
         (tiers::PUSH, tiers::push),
+        (hit_ratio::COMMAND, hit_ratio::run),
     ];
     if let Some((_, run)) = hidden.iter().find(|(name, _)| args.first().is_some_and(|arg| arg == name)) {
         return run(&args[1..]);

@@ -19,11 +19,13 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("access", &["oci"]),
     // A file format of its own, in plain text: it names nothing of the house.
     ("audit", &[]),
+    // A rule by itself: what a cache lets go of.
+    ("evict", &[]),
     ("jobs", &["meta"]),
     ("registry", &["transfer", "access", "blob", "meta", "oci"]),
     // The features.
     ("identity", &["access", "ldap", "meta", "oci", "oidc"]),
-    ("mirror", &["registry", "access", "blob", "meta", "client", "transfer", "oci"]),
+    ("mirror", &["registry", "access", "blob", "meta", "client", "evict", "transfer", "oci"]),
     // Other ends of a transfer.
     ("client", &["transfer", "oci"]),
     ("layout", &["transfer", "oci"]),
@@ -73,8 +75,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("power-cut", &[]),
     ("test-kit", &[]),
     ("chaos-kit", &["power-cut"]),
-    // It measures a decision by itself, which no server shows.
-    ("xtask", &["access", "chaos-kit", "oci", "power-cut", "test-kit"]),
+    // It measures a decision and an eviction by themselves, which no server shows.
+    ("xtask", &["access", "chaos-kit", "evict", "oci", "power-cut", "test-kit"]),
 ];
 
 /// Outside crates that only some of ours may name, and why.

@@ -31,7 +31,7 @@ pub(crate) const IS_NEEDED: &str = "SELECT 1 FROM repository r
 pub(crate) const LINKS_OF: &str = "SELECT r.name, r.kind FROM blob b
     JOIN link l ON l.blob_id = b.id
     JOIN repository r ON r.id = l.repository_id
-    WHERE b.digest = ?1 AND b.state < 2 LIMIT ?2";
+    WHERE b.object = ?1 AND b.state < 2 LIMIT ?2";
 
 pub(crate) fn repository_kind(db: Db<'_>, repository: &RepoName) -> Result<Option<RepositoryKind>> {
     db.first(KIND, &[repository.into()], |row| row.repository_kind(0))
@@ -70,6 +70,6 @@ pub(crate) fn is_needed(db: Db<'_>, repository: &RepoName, digest: &Digest) -> R
     Ok(db.first(IS_NEEDED, &[repository.into(), digest.into()], |_| Ok(()))?.is_some())
 }
 
-pub(crate) fn links_of(db: Db<'_>, digest: &Digest, limit: usize) -> Result<Vec<(RepoName, RepositoryKind)>> {
-    db.all(LINKS_OF, &[digest.into(), count(limit)], |row| Ok((row.repository(0)?, row.repository_kind(1)?)))
+pub(crate) fn links_of(db: Db<'_>, id: BlobId, limit: usize) -> Result<Vec<(RepoName, RepositoryKind)>> {
+    db.all(LINKS_OF, &[(&id).into(), count(limit)], |row| Ok((row.repository(0)?, row.repository_kind(1)?)))
 }

@@ -38,8 +38,6 @@ const IS_LINKED: &str = "SELECT 1 FROM link WHERE blob_id = ?1 AND repository_id
 pub(super) const RENEW: &str =
     "UPDATE link SET since = ?3 WHERE blob_id = ?1 AND repository_id = ?2 AND since IS NOT NULL";
 
-pub(super) const MIRRORED: &str = "SELECT id FROM repository WHERE name = ?1 AND kind = 'mirrored'";
-
 const UNLINK: &str = "DELETE FROM link WHERE blob_id = ?1 AND repository_id = ?2";
 
 pub(super) const RELEASE: &str = "UPDATE blob SET state = 1, since = ?2
@@ -130,16 +128,6 @@ impl Change<'_> {
         }
         self.append(EventKind::BlobDeleted, About::digest(name, digest))?;
         Ok(Effect::Done)
-    }
-
-    /// Without an event: nobody took the blob away, and a rebuild does not mind what a mirrored repository lacks.
-    pub(super) fn evict(&mut self, name: &RepoName, digest: &Digest) -> Result<Effect> {
-        let repository = self.db.first(MIRRORED, &[name.into()], |row| row.int(0))?;
-        let (Some(repository), Some(found)) = (repository, self.find_blob(digest)?) else {
-            return Ok(Effect::Absent);
-        };
-        let was_there = self.remove_link(repository, found.id, found.size, self.now)?;
-        Ok(done_if(usize::from(was_there)))
     }
 
     pub(super) fn set_damage(&self, object: &BlobId, damaged: bool) -> Result<Effect> {

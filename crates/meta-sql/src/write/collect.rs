@@ -89,14 +89,20 @@ impl Change<'_> {
                     self.db.run(REPAIR_BLOB, &[id.into()])?;
                     continue;
                 }
-                self.db.run(CONDEMN, &[id.into(), self.now.into()])?;
-                let delta = self.usage.of_store();
-                delta.blobs -= 1;
-                delta.stored_bytes -= size(blob.size);
+                self.condemn_one(id, &blob)?;
                 blobs.push(blob);
             }
         }
         Ok(Effect::Condemned { blobs })
+    }
+
+    /// The row has no links.
+    pub(super) fn condemn_one(&mut self, row: i64, blob: &StoredBlob) -> Result<()> {
+        self.db.run(CONDEMN, &[row.into(), self.now.into()])?;
+        let delta = self.usage.of_store();
+        delta.blobs -= 1;
+        delta.stored_bytes -= size(blob.size);
+        Ok(())
     }
 
     pub(super) fn forget(&self, ids: &[BlobId]) -> Result<Effect> {

@@ -7,6 +7,7 @@ mod collect;
 mod condition;
 mod entry;
 mod event;
+mod evict;
 mod manifest;
 pub(crate) mod project;
 mod repository;
@@ -26,7 +27,6 @@ pub(crate) const HOT: &[&str] = &[
     blob::LINK,
     blob::RENEW,
     blob::RELEASE,
-    blob::MIRRORED,
     blob::DAMAGED,
     blob::A_HOLDER,
     collect::EXPIRED,
@@ -44,6 +44,9 @@ pub(crate) const HOT: &[&str] = &[
     entry::OWNED,
     entry::DISOWN,
     event::APPEND,
+    evict::LIVE,
+    evict::IS_HOSTED,
+    evict::LINKS,
     manifest::FIND,
     manifest::HOLD_BLOBS,
     manifest::RELEASE_BLOBS,
@@ -89,7 +92,7 @@ impl Change<'_> {
             Write::DropTag { repository, tag } => self.drop_tag(repository, tag),
             Write::Mirror { repository } => self.mirror(repository),
             Write::Checked { repository, tag } => self.check_tag(repository, tag),
-            Write::Evict { repository, digest } => self.evict(repository, digest),
+            Write::Evict { ids, limit } => self.evict(ids, *limit),
             Write::Used { uses } => self.remember_use(uses),
             Write::ExpireLinks { before, limit } => self.expire_links(*before, *limit),
             Write::Condemn { before, limit } => self.condemn(*before, *limit),

@@ -1,12 +1,15 @@
 //! Mirrored repositories: manifests without their blobs, tags that are checked, and blobs that are evicted.
 
+use blob::BlobId;
 use oci::Digest;
 
 use super::{
     Batch, Condition, Effect, EventKind, HOUR, NewBlob, Origin, SECOND, Subject, Write, digest, image,
     new_blob, new_manifest, repo, tag,
 };
-use crate::{CachedBlob, MetaError, MissingBlob, RepositoryKind, RepositoryRow, Timestamp, Totals, Visible};
+use crate::{
+    CachedBlob, MetaError, MissingBlob, RepositoryKind, RepositoryRow, StoredBlob, Timestamp, Totals, Visible,
+};
 
 const HOSTED: RepositoryKind = RepositoryKind::Hosted;
 const MIRRORED: RepositoryKind = RepositoryKind::Mirrored;
@@ -28,16 +31,16 @@ impl Subject {
         self.store.checked(&repo(repository), &tag(name)).await.expect("tags can be read")
     }
 
-    async fn evict(&self, repository: &str, digest: Digest) -> Effect {
-        self.does(Write::Evict { repository: repo(repository), digest }).await
-    }
-
-    async fn condemn(&self) -> Vec<Digest> {
-        let before = self.now();
-        let Effect::Condemned { blobs } = self.does(Write::Condemn { before, limit: 100 }).await else {
-            panic!("blobs are condemned");
+    /// Evicts a blob; the repositories that it went from, and whether it is condemned.
+    async fn evict(&self, blob: NewBlob, limit: usize) -> (Vec<String>, bool) {
+        let Effect::Evicted { links, blobs } = self.does(Write::Evict { ids: vec![blob.id], limit }).await
+        else {
+            panic!("blobs are evicted");
         };
-        blobs.into_iter().map(|blob| blob.digest).collect()
+        let NewBlob { digest, size, id } = blob;
+        assert!(blobs.is_empty() || blobs == [StoredBlob { id, digest, size }], "{blobs:?}");
+        assert!(links.iter().all(|(_, linked)| *linked == digest));
+        (links.into_iter().map(|(name, _)| name.to_string()).collect(), !blobs.is_empty())
     }
 
     /// What eviction may take, read in pages of that length.
@@ -54,8 +57,8 @@ impl Subject {
         }
     }
 
-    async fn links(&self, digest: Digest, limit: usize) -> Vec<(String, RepositoryKind)> {
-        let links = self.store.links_of(&digest, limit).await.expect("links can be read");
+    async fn links(&self, id: BlobId, limit: usize) -> Vec<(String, RepositoryKind)> {
+        let links = self.store.links_of(id, limit).await.expect("links can be read");
         let mut links: Vec<_> = links.into_iter().map(|(name, kind)| (name.to_string(), kind)).collect();
         links.sort_by(|(one, _), (other, _)| one.cmp(other));
         links
@@ -166,31 +169,43 @@ pub async fn an_evicted_blob_is_fetched_anew(on: Subject) {
     on.store_manifest("hub/app", &manifest).await;
     assert!(on.blob("hub/app", old.digest).await.is_some());
     let events = on.events().await;
-    assert_eq!(on.evict("hub/app", old.digest).await, Effect::Done);
+    assert_eq!(on.evict(old, 10).await, (vec!["hub/app".to_owned()], true));
     assert_eq!(on.blob("hub/app", old.digest).await, None);
-    assert_eq!(on.evict("hub/app", old.digest).await, Effect::Absent);
+    assert_eq!(on.condemned().await, [old.id], "at once");
+    assert_eq!(on.evict(old, 10).await, (vec![], false));
     assert_eq!(on.events().await, events);
     assert!(on.manifest("hub/app", &manifest.digest.to_string()).await.is_some());
 
-    on.clock.advance(SECOND);
-    assert_eq!(on.condemn().await, [old.digest]);
     let new = on.store_blob("hub/app", "a layer").await;
     let found = on.blob("hub/app", old.digest).await.expect("it has come back");
     assert_eq!((found.id, found.unreferenced_since), (new.id, None));
     assert_eq!(on.condemned().await, [old.id]);
     on.clock.advance(HOUR);
     assert_eq!(on.collect(on.now()).await, (vec![], vec![]), "a manifest needs it");
+}
 
-    // Or as the same object, where it comes back before it is condemned.
-    on.evict("hub/app", new.digest).await;
-    on.clock.advance(SECOND);
-    assert_eq!(
-        on.does(Write::Link { repository: repo("hub/app"), digest: new.digest }).await,
-        Effect::Blob { id: new.id }
-    );
-    let found = on.blob("hub/app", new.digest).await.expect("it is revived");
-    assert_eq!((found.id, found.unreferenced_since), (new.id, None));
-    assert_eq!(on.condemn().await, []);
+/// A blob that many repositories hold goes in steps, and is condemned with its last link.
+pub async fn eviction_takes_so_many_links_at_once(on: Subject) {
+    let mut blobs = Vec::new();
+    for name in ["hub/one", "hub/two", "hub/three"] {
+        on.mirror(name).await;
+        blobs.push(on.store_blob(name, name).await);
+    }
+    let many = blobs[0];
+    for name in ["hub/two", "hub/three"] {
+        on.does(Write::Link { repository: repo(name), digest: many.digest }).await;
+    }
+    let (first, is_gone) = on.evict(many, 2).await;
+    assert_eq!((first.len(), is_gone), (2, false));
+    assert_eq!((on.links(many.id, 10).await.len(), on.cached(10).await.len()), (1, 3));
+    let (last, is_gone) = on.evict(many, 1).await;
+    assert_eq!((last.len(), is_gone), (1, true));
+    assert!(!first.contains(&last[0]));
+    let ids = blobs.iter().map(|blob| blob.id).collect();
+    let effect = on.does(Write::Evict { ids, limit: 1 }).await;
+    let Effect::Evicted { links, blobs: gone } = effect else { panic!("{effect:?}") };
+    assert_eq!((links.len(), gone.len()), (1, 1), "{gone:?}");
+    assert_eq!(on.cached(10).await.len(), 1);
 }
 
 /// Nothing is taken from a hosted repository, and what it shares with a mirrored one stays stored.
@@ -203,24 +218,22 @@ pub async fn a_hosted_repository_keeps_its_blobs(on: Subject) {
     }
     let all = [("hub/app", MIRRORED), ("hub/other", MIRRORED), ("team/app", HOSTED)]
         .map(|(name, kind)| (name.to_owned(), kind));
-    assert_eq!(on.links(shared.digest, 10).await, all);
-    assert_eq!(on.links(shared.digest, 2).await.len(), 2);
+    assert_eq!(on.links(shared.id, 10).await, all);
+    assert_eq!(on.links(shared.id, 2).await.len(), 2);
     assert_eq!(on.cached(10).await, []);
-    for (name, digest, expect) in [
-        ("team/app", shared.digest, Effect::Absent),
-        ("no/where", shared.digest, Effect::Absent),
-        ("hub/app", digest("nowhere"), Effect::Absent),
-        ("hub/app", shared.digest, Effect::Done),
-        ("hub/other", shared.digest, Effect::Done),
-    ] {
-        assert_eq!(on.evict(name, digest).await, expect, "{name}");
+    for blob in [shared, new_blob("nowhere")] {
+        assert_eq!(on.evict(blob, 10).await, (vec![], false));
     }
-    on.clock.advance(SECOND);
-    assert_eq!(on.condemn().await, []);
-    assert_eq!(on.links(shared.digest, 10).await, all[2..]);
-    assert_eq!(on.blob("team/app", shared.digest).await.map(|found| found.id), Some(shared.id));
-    assert_eq!(on.kind("no/where").await, None);
-    assert_eq!(on.links(digest("nowhere"), 10).await, []);
+    assert_eq!(on.links(shared.id, 10).await, all);
+    on.unlink("team/app", shared.digest).await;
+    assert_eq!(on.evict(shared, 10).await.1, true, "hosted no more");
+    assert_eq!(on.links(shared.id, 10).await, []);
+
+    // What no repository holds is for the collection, which has a grace.
+    let deleted = on.store_blob("team/app", "deleted").await;
+    on.unlink("team/app", deleted.digest).await;
+    assert_eq!(on.evict(deleted, 10).await, (vec![], false));
+    assert_eq!(on.condemned().await, [shared.id]);
 }
 
 /// Of the blobs stored, those that mirrored repositories hold and no other, in the order of their ids.
@@ -235,7 +248,7 @@ pub async fn eviction_may_take_what_only_mirrors_hold(on: Subject) {
     on.mirror("hub/other").await;
     on.store_blob("hub/other", "layer 1").await;
     on.store_blob("team/app", "layer 2").await;
-    on.evict("hub/app", digest("layer 3")).await;
+    on.evict(expect[3], 10).await;
     expect.retain(|blob| ![digest("layer 2"), digest("layer 3")].contains(&blob.digest));
     let cached = |blobs: &[NewBlob]| {
         let mut cached: Vec<_> =
@@ -271,10 +284,8 @@ pub async fn usage_follows_evictions(on: Subject) {
     let (kept, evicted) = (on.store_blob("hub/app", "kept").await, on.store_blob("hub/app", "evicted").await);
     let manifest = image("a manifest", &[kept, evicted]);
     on.store_manifest("hub/app", &manifest).await;
-    on.evict("hub/app", evicted.digest).await;
-    on.evict("hub/app", evicted.digest).await;
-    on.clock.advance(SECOND);
-    on.condemn().await;
+    on.evict(evicted, 10).await;
+    on.evict(evicted, 10).await;
     let bytes = kept.size + manifest.bytes.len() as u64;
     let assert_usage = async |bytes, blobs, stored_bytes| {
         on.does(Write::FoldUsage { limit: 100 }).await;
@@ -296,14 +307,12 @@ pub async fn a_mirrored_repository_is_collected(on: Subject) {
     let unneeded = on.store_blob("hub/app", "unneeded").await;
     let manifest = image("a manifest", &[kept, evicted]);
     on.store_manifest("hub/app", &manifest).await;
-    on.evict("hub/app", evicted.digest).await;
+    on.evict(evicted, 10).await;
     on.clock.advance(SECOND);
-    assert_eq!(on.store.garbage(on.now(), 0, 10).await.unwrap().len(), 3);
-    let (links, mut blobs) = on.collect(on.now()).await;
-    blobs.sort();
-    let mut expect = vec![evicted.digest, unneeded.digest];
-    expect.sort();
-    assert_eq!((links, blobs), (vec![(repo("hub/app"), unneeded.digest, unneeded.size)], expect));
+    assert_eq!(on.store.garbage(on.now(), 0, 10).await.unwrap().len(), 2, "a link and its blob");
+    let collected = on.collect(on.now()).await;
+    let unneeded = (vec![(repo("hub/app"), unneeded.digest, unneeded.size)], vec![unneeded.digest]);
+    assert_eq!(collected, unneeded);
     let dropped = on.drop_manifest("hub/app", manifest.digest).await;
     assert_eq!(dropped, Effect::Dropped { tags: vec![], released: vec![kept.digest] });
     on.clock.advance(SECOND);

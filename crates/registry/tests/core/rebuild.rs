@@ -203,7 +203,8 @@ async fn a_mirrored_repository_comes_back_without_what_it_lacks() {
         world.commit(Write::Manifest { repository: repository(), manifest }).await;
         world.commit(Write::Tag { repository: repository(), tag: tag("v1"), digest: image.digest() }).await;
         write(&world).await;
-        world.commit(Write::Evict { repository: repository(), digest: evicted }).await;
+        let record = world.meta.blob(&repository(), &evicted).await.unwrap().unwrap();
+        world.commit(Write::Evict { ids: vec![record.id], limit: 10 }).await;
         if collected {
             world.clock.advance(2 * DAY);
             assert_eq!(world.collected().await.len(), 1);
