@@ -260,7 +260,8 @@ impl Pair {
             Step::Evict { blob } => {
                 let ids = model.stored.get(&blob).map_or_else(Vec::new, |stored| vec![stored.id]);
                 let expect = model.evict(blob);
-                let Effect::Evicted { links, blobs } = self.commit(Write::Evict { ids, limit: 10 }).await else {
+                let Effect::Evicted { links, blobs } = self.commit(Write::Evict { ids, limit: 10 }).await
+                else {
                     panic!("blobs are evicted");
                 };
                 assert_eq!(blobs.iter().map(|blob| blob.id).collect::<Vec<_>>(), Vec::from_iter(expect));

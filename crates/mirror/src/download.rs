@@ -134,13 +134,7 @@ impl Download {
     }
 
     /// Where an upstream does not say how long it is, nobody can be told before it is here.
-    async fn fetch_first(
-        &self,
-        sending: Sending,
-        mut upload: Upload,
-        room: Reservation<'_>,
-        outcome: &Told,
-    ) {
+    async fn fetch_first(&self, sending: Sending, mut upload: Upload, room: Reservation<'_>, outcome: &Told) {
         let arrived = match self.receive(sending, &mut upload, None, (&room, None)).await {
             Ok(()) => upload.verify(self.digest).await.map_err(FetchError::from),
             Err(error) => Err(error),

@@ -166,7 +166,9 @@ impl Evictor {
             match self.let_go(id).await {
                 Ok(true) => return,
                 Ok(false) => {}
-                Err(error) => tracing::error!(%digest, %error, "a blob larger than the cache was not removed"),
+                Err(error) => {
+                    tracing::error!(%digest, %error, "a blob larger than the cache was not removed")
+                }
             }
         }
         self.policy.insert(key(id), content(&digest), size);
@@ -194,7 +196,7 @@ impl Evictor {
         let shortage = self.shortage();
         let mut freed = 0;
         // What is too much may grow meanwhile, with each blob that comes.
-        while self.room.excess(self.policy.bytes()) > 0 || freed < shortage {
+        while !self.policy.is_empty() && (self.room.excess(self.policy.bytes()) > 0 || freed < shortage) {
             let wanted = self.room.excess(self.policy.bytes()).max(shortage.saturating_sub(freed));
             match self.step(wanted).await {
                 Ok(Some(bytes)) => freed += bytes,

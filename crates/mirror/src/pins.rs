@@ -24,7 +24,9 @@ pub enum Pin {
 
 /// Why a text is no pin.
 #[derive(Debug, thiserror::Error)]
-#[error("`{0}` pins nothing: give a repository such as `hub/library/alpine`, with `*` for any text, or with a tag, `hub/library/alpine:3.20`")]
+#[error(
+    "`{0}` pins nothing: give a repository such as `hub/library/alpine`, with `*` for any text, or with a tag, `hub/library/alpine:3.20`"
+)]
 pub struct PinError(String);
 
 impl FromStr for Pin {

@@ -48,7 +48,8 @@ impl Default for MirrorSection {
 
 impl MirrorSection {
     fn limits(&self) -> Result<CacheLimits> {
-        let pins = self.pin.iter().map(|pin| pin.parse()).collect::<Result<_, _>>().context("`mirror.pin`")?;
+        let pins =
+            self.pin.iter().map(|pin| pin.parse()).collect::<Result<_, _>>().context("`mirror.pin`")?;
         Ok(CacheLimits { max_bytes: self.max_bytes, free_bytes: self.free_bytes, pins })
     }
 }

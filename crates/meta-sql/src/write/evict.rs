@@ -45,9 +45,9 @@ impl Change<'_> {
         }
         // One more than may go tells whether these are all.
         let room = limit - links.len();
-        let mut holders = self.db.all(LINKS, &[row.into(), count(room + 1)], |row| {
-            Ok((row.int(0)?, row.repository(1)?))
-        })?;
+        let mut holders = self
+            .db
+            .all(LINKS, &[row.into(), count(room + 1)], |row| Ok((row.int(0)?, row.repository(1)?)))?;
         let is_last = holders.len() <= room;
         holders.truncate(room);
         for (repository, name) in holders {

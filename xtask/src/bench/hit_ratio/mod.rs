@@ -43,7 +43,8 @@ pub fn run(args: &[String]) -> Result<()> {
                 bytes: policies::bound(capacity, &trace, trace.len() / WARM, |request| request.size),
             };
             let ratios = all(capacity, &trace).into_iter().chain([bound]);
-            let cells = ratios.map(|ratio| format!("{:.1} / {:.1}", ratio.requests * 100.0, ratio.bytes * 100.0));
+            let cells =
+                ratios.map(|ratio| format!("{:.1} / {:.1}", ratio.requests * 100.0, ratio.bytes * 100.0));
             let Kind { name, .. } = kind;
             println!("| {name} | {percent} % | {} |", cells.collect::<Vec<_>>().join(" | "));
         }
