@@ -1,7 +1,7 @@
 //! A registry that has what others have: three ways in, one fetch, and upstreams that fail in every way.
 
-mod formats;
 mod bounded;
+mod formats;
 mod fresh;
 mod herd;
 mod outage;
