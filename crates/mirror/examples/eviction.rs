@@ -1,7 +1,7 @@
 //! How long requests wait while a cache of a million blobs evicts: `cargo run --release -p mirror --example eviction`.
 //!
 //! Metadata only: 1,000,000 blobs of 100 kB in 1,000 mirrored repositories, on the disk, without their files. Requests look
-//! blobs up as a pull does, and each hundredth writes, beside nothing first, then beside the reading of what is in the
+//! blobs up as a pull does, and some write, beside nothing first, then beside the reading of what is in the
 //! cache, then beside the eviction of a tenth of it.
 
 use std::error::Error;
@@ -59,20 +59,21 @@ async fn fill(registry: &Registry, blobs: u64) -> Outcome<()> {
     Ok(())
 }
 
-/// Asks for one blob after another until it is over; how long each took.
+/// Asks for one blob after another until it is over; how long each look-up took, and each write.
 async fn ask(
     mirror: Arc<Mirror>,
     registry: Arc<Registry>,
     over: Arc<AtomicBool>,
     blobs: u64,
     seed: u64,
-) -> Outcome<Vec<Duration>> {
-    let (mut times, mut state) = (Vec::new(), seed);
+) -> Outcome<[Vec<Duration>; 2]> {
+    let (mut times, mut state) = ([Vec::new(), Vec::new()], seed);
     while !over.load(Ordering::Relaxed) {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let number = (state >> 33) % blobs;
         let started = Instant::now();
-        if times.len() % 100 == 99 {
+        let writes = state >> 40 & 127 == 0;
+        if writes {
             let write = Write::Setting { name: format!("seed{seed}"), value: number.to_string() };
             registry.meta().commit(Batch::of(Origin::default(), write)).await?;
         } else {
@@ -80,7 +81,7 @@ async fn ask(
             // Evicted or not.
             let _found = mirror.blob(&grant, &digest(number), Want::Bytes).await;
         }
-        times.push(started.elapsed());
+        times[usize::from(writes)].push(started.elapsed());
         tokio::time::sleep(Duration::from_micros(500)).await;
     }
     Ok(times)
@@ -104,20 +105,19 @@ async fn measure(
     }
     let took = start.elapsed();
     over.store(true, Ordering::Relaxed);
-    let mut times = Vec::new();
+    let mut all = [Vec::new(), Vec::new()];
     for one in asking {
-        times.extend(one.await??);
+        let times = one.await??;
+        all.iter_mut().zip(times).for_each(|(all, times)| all.extend(times));
     }
-    times.sort_unstable();
-    let at = |part: f64| times.get((times.len() as f64 * part) as usize).copied().unwrap_or_default();
-    println!(
-        "{what}: {took:.1?}, {} requests, p50 {:.2?}, p99 {:.2?}, p99.9 {:.2?}, longest {:.2?}",
-        times.len(),
-        at(0.5),
-        at(0.99),
-        at(0.999),
-        times.last().copied().unwrap_or_default()
-    );
+    println!("{what}: {took:.1?}");
+    for (kind, mut times) in ["look-ups", "writes"].into_iter().zip(all) {
+        times.sort_unstable();
+        let at = |part: f64| times.get((times.len() as f64 * part) as usize).copied().unwrap_or_default();
+        let longest = times.last().copied().unwrap_or_default();
+        let (count, p50, p99, p999) = (times.len(), at(0.5), at(0.99), at(0.999));
+        println!("  {count} {kind}: p50 {p50:.2?}, p99 {p99:.2?}, p99.9 {p999:.2?}, longest {longest:.2?}");
+    }
     Ok(())
 }
 
