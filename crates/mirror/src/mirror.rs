@@ -241,7 +241,8 @@ impl Mirror {
                         self.head_blob(repository, place, *digest).await?;
                     }
                     if !self.registry.link_mirrored(repository, digest).await? {
-                        return Err(FetchError::failing("it went away while it was looked for"));
+                        // Evicted meanwhile.
+                        continue;
                     }
                     return Ok(FoundBlob::Stored(self.registry.blob(grant, digest).await?));
                 }

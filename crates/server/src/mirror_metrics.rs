@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use mirror::{Mirror, Standing, Stats};
+use mirror::{CacheStats, Mirror, Standing, Stats};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
 use prometheus_client::metrics::MetricType;
@@ -69,6 +69,7 @@ impl Collector for MirrorMetrics {
         let downloads = ConstGauge::new(self.0.downloads() as u64);
         let about = "Blobs on their way here";
         downloads.encode(encoder.encode_descriptor("mirror_downloads", about, None, MetricType::Gauge)?)?;
+        cache(&mut encoder, &self.0.cache_stats())?;
         let standings = upstreams.iter().flat_map(|upstream| {
             let of = |registry| RegistryLabels { upstream: upstream.key().to_owned(), registry };
             upstream.standing().into_iter().map(move |(registry, standing)| (of(registry), standing))
@@ -84,6 +85,29 @@ impl Collector for MirrorMetrics {
         }
         Ok(())
     }
+}
+
+/// What is in the cache of all upstreams, and what was evicted from it.
+fn cache(encoder: &mut DescriptorEncoder<'_>, stats: &CacheStats) -> fmt::Result {
+    let bytes = Some(&Unit::Bytes);
+    for (name, help, unit, value) in [
+        ("mirror_cached_blobs", "Blobs that only upstreams' repositories hold", None, stats.blobs),
+        ("mirror_cached", "Bytes of these blobs", bytes, stats.bytes),
+    ] {
+        ConstGauge::new(value).encode(encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?)?;
+    }
+    for (name, help, unit, value) in [
+        ("mirror_evicted_blobs", "Blobs that were evicted", None, stats.evicted_blobs),
+        ("mirror_evicted", "Bytes of these blobs", bytes, stats.evicted_bytes),
+    ] {
+        ConstCounter::new(value).encode(encoder.encode_descriptor(
+            name,
+            help,
+            unit,
+            MetricType::Counter,
+        )?)?;
+    }
+    Ok(())
 }
 
 fn counters(
