@@ -151,8 +151,8 @@ async fn a_kind_is_kept_until_it_changes() {
     let mirror = || Batch::of(Origin::default(), Write::Mirror { repository: world.repository.clone() });
     let kind = async || world.cached.repository_kind(&world.repository).await.unwrap();
     assert_eq!(kind().await, None);
-    world.behind.commit(world.push("one").1).await.unwrap();
-    assert_eq!(kind().await, Some(RepositoryKind::Hosted), "an absence is not kept");
+    world.cached.commit(world.push("one").1).await.unwrap();
+    assert_eq!(kind().await, Some(RepositoryKind::Hosted), "an absence is kept until somebody pushes");
     world.behind.commit(mirror()).await.unwrap();
     assert_eq!(kind().await, Some(RepositoryKind::Hosted));
     world.cached.commit(mirror()).await.unwrap();

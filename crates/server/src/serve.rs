@@ -44,7 +44,8 @@ pub async fn serve(config: Config) -> Result<()> {
     let tls = load_tls(&config)?;
     let auditor = Auditor::open(&config, &*store.meta).await?;
     let identity = users::open(&config, &store).await?;
-    let mirror = upstreams::open(&config.upstream, &config.mirror, &store.registry)?;
+    let mirror =
+        upstreams::open(&config.upstream, &config.mirror, config.auth.public_url(), &store.registry)?;
     let metrics = Arc::new(Metrics::new().with_mirror(mirror.as_ref()));
     let observers = Arc::new(Observers {
         metrics: Arc::clone(&metrics),

@@ -227,6 +227,7 @@ fn read_password(file: &Path) -> Result<Secret> {
 pub(crate) fn open(
     sections: &[UpstreamSection],
     section: &MirrorSection,
+    public_url: &str,
     registry: &Arc<Registry>,
 ) -> Result<Option<Arc<Mirror>>> {
     if sections.is_empty() {
@@ -234,7 +235,9 @@ pub(crate) fn open(
     }
     check(sections)?;
     let upstreams = sections.iter().map(UpstreamSection::open).collect::<Result<Vec<_>>>()?;
-    let mirror = Mirror::new(Arc::clone(registry), upstreams, Vec::new());
+    // What clients call this registry where they reach it at another address.
+    let own = public_url.split_once("://").and_then(|(_, rest)| rest.split('/').next()).map(str::to_owned);
+    let mirror = Mirror::new(Arc::clone(registry), upstreams, own.into_iter().collect());
     let (mirror, evicting) = mirror.bounded(section.limits()?);
     // Wherever the end of the process cuts it off, the next one goes on.
     tokio::spawn(evicting);

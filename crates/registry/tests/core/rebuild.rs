@@ -182,10 +182,10 @@ async fn a_mirrored_repository_comes_back_without_what_it_lacks() {
         let image = Image::of(&["kept", "evicted", "never fetched"]);
         let (kept, evicted) = (Digest::sha256(b"kept"), Digest::sha256(b"evicted"));
         let repository = || repo("hub/app");
-        world.commit(Write::Mirror { repository: repository() }).await;
         for content in ["kept", "evicted"] {
             world.push_blob("hub/app", content).await;
         }
+        world.commit(Write::Mirror { repository: repository() }).await;
         let reference = Reference::Digest(image.digest());
         let other = World::new();
         other.push("team/app", "v1", &image).await;
