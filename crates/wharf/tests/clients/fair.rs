@@ -36,8 +36,10 @@ fn who_asks_for_five_times_their_limit_waits_and_never_fails() {
         let (before, started) = (answered(&server).0, Instant::now());
         let digest = client.pull(&reference);
         let asked = answered(&server).0 - before;
-        // As fast as the client asks by itself: a fifth of that is what it may.
-        let rate = (asked as f64 / started.elapsed().as_secs_f64() / 5.0).floor().max(1.0);
+        // As fast as the client asks by itself: a fifth of that is what it may. Not less than lets one pull through in the
+        // time that anybody waits: a machine that had much else to do just now says little of how fast the client is.
+        let least = (asked as f64 / 8.0).ceil();
+        let rate = (asked as f64 / started.elapsed().as_secs_f64() / 5.0).floor().max(least);
         server.set_env("WHARF_FAIR_ADDRESS_REQUESTS", &rate.to_string());
         server.restart();
         for _ in 0..PULLS {
