@@ -1,3 +1,5 @@
+//! What the rule keeps and lets go of, and that it is above LRU where somebody reads through everything once.
+
 use super::*;
 
 fn key(number: u64) -> Key {
