@@ -4,7 +4,7 @@ use access::{Action, Grant, Target};
 use blob::BlobId;
 use bytes::Bytes;
 use meta::{Batch, Condition, Effect, EntryKind, MetaError, RepositoryKind, Timestamp, Visible, Write};
-use oci::{Algorithm, Digest, Manifest, MediaType, Reference, RepoName, Tag};
+use oci::{Algorithm, Digest, Manifest, MediaType, RepoName, Tag};
 
 use crate::push::stored;
 use crate::{Registry, RegistryError, Upload, origin};
@@ -116,11 +116,6 @@ impl Registry {
         let link = Write::Link { repository: repository.clone(), digest: *digest };
         let committed = self.meta.commit(self.mirror_batch(repository).then(link)).await?;
         Ok(committed.effects.last() != Some(&Effect::Absent))
-    }
-
-    /// Whether a manifest is in a repository.
-    pub async fn has_manifest(&self, repository: &RepoName, digest: &Digest) -> Result<bool, RegistryError> {
-        Ok(self.meta.manifest(repository, &Reference::Digest(*digest)).await?.is_some())
     }
 
     /// Whether somebody has a project of that name, or a repository in it.

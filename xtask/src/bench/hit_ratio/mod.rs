@@ -2,7 +2,7 @@
 //! what is possible, on traces that are the same each time.
 
 mod policies;
-mod trace;
+pub mod trace;
 
 use anyhow::{Result, ensure};
 use policies::{Belady, Cache, Ours, Queue, TinyLfu};

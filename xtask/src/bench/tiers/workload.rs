@@ -4,6 +4,7 @@
 //! Of the layers 66 % have less than 1 MB and 80 % less than 10 MB; the rest carries 95 % of the bytes. A tenth of the
 //! layers takes half of the requests.
 
+use super::super::hit_ratio::trace::Random;
 use super::super::payload;
 use serde::{Deserialize, Serialize};
 
@@ -29,21 +30,8 @@ pub struct Workload {
     pub images: Vec<Image>,
 }
 
-/// A generator that gives the same in every run (SplitMix64).
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    pub fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % bound as u64).unwrap_or(0)
-    }
+fn below(random: &mut Random, bound: usize) -> usize {
+    usize::try_from(random.next() % bound as u64).unwrap_or(0)
 }
 
 impl Workload {
@@ -51,9 +39,9 @@ impl Workload {
     pub fn new(bytes: usize, seed: u64) -> Workload {
         let mut random = Random(seed);
         let size = |number: usize, random: &mut Random| match number {
-            n if n % 5 == 0 => bytes / 10 + random.below(bytes / 25),
-            n if n % 7 == 1 => bytes / 225 + random.below(bytes / 1_000),
-            _ => 2_000 + random.below(bytes / 1_000),
+            n if n % 5 == 0 => bytes / 10 + below(random, bytes / 25),
+            n if n % 7 == 1 => bytes / 225 + below(random, bytes / 1_000),
+            _ => 2_000 + below(random, bytes / 1_000),
         };
         let sizes: Vec<usize> = (0..LAYERS).map(|number| size(number, &mut random)).collect();
         let layers: Vec<Vec<u8>> = sizes
@@ -69,9 +57,9 @@ impl Workload {
                 while chosen.len() < 6 {
                     let popular = chosen.len().is_multiple_of(2);
                     let layer = if popular {
-                        random.below(POPULAR)
+                        below(&mut random, POPULAR)
                     } else {
-                        POPULAR + random.below(LAYERS - POPULAR)
+                        POPULAR + below(&mut random, LAYERS - POPULAR)
                     };
                     if !chosen.contains(&layer) {
                         chosen.push(layer);
@@ -87,7 +75,7 @@ impl Workload {
     /// The images that a node pulls, one after the other.
     pub fn plan(&self, node: usize, pulls: usize) -> Vec<Image> {
         let mut random = Random(1_000 + node as u64);
-        (0..pulls).map(|_| self.images[random.below(self.images.len())].clone()).collect()
+        (0..pulls).map(|_| self.images[below(&mut random, self.images.len())].clone()).collect()
     }
 
     /// The layers that some plan names, with their sizes: what must come from the upstream at least.
