@@ -12,7 +12,8 @@ const MESSAGE_ID_BYTES: usize = 32;
 /// The record as the journal stores it, without the end of the line.
 pub fn json_line(record: &Record) -> String {
     let mut line = Vec::new();
-    line::write(record.seq, record.time, &record.content(), &mut Stamp::default(), &mut line);
+    line::write_place(record.seq, record.time, &mut Stamp::default(), &mut line);
+    line::write_content(&record.content(), &mut line);
     line.pop();
     String::from_utf8(line).unwrap_or_default()
 }

@@ -28,7 +28,6 @@ use memmap2::MmapMut;
 use crate::error::AuditError;
 use crate::folder::Folder;
 use crate::line::{self, LINE_BYTES};
-use crate::record::NewRecord;
 use crate::recover::Note;
 use crate::time::Stamp;
 
@@ -55,8 +54,8 @@ pub(crate) struct Intake {
     /// The number of the last record.
     last: u64,
     stamp: Stamp,
-    /// The line that is being made. Kept, so that a record allocates nothing.
-    line: Vec<u8>,
+    /// How the line begins that is being added. Kept, so that this allocates nothing.
+    place: Vec<u8>,
 }
 
 impl Intake {
@@ -65,8 +64,8 @@ impl Intake {
         let path = folder.intake();
         let map = map(folder, &path).map_err(AuditError::io("opening", &path))?;
         let mark = i64::from_le_bytes(map[MARK..MARK + 8].try_into().unwrap_or_default());
-        let (stamp, line) = (Stamp::default(), Vec::new());
-        let mut intake = Self { map, mark, used: [0; 2], active: 0, last: 0, stamp, line };
+        let (stamp, place) = (Stamp::default(), Vec::new());
+        let mut intake = Self { map, mark, used: [0; 2], active: 0, last: 0, stamp, place };
         if intake.map.starts_with(MAGIC) {
             intake.used = [0, 1].map(|half| {
                 let at = USED + half * 8;
@@ -133,12 +132,14 @@ impl Intake {
         halves.map(|frame| frame.line)
     }
 
-    /// Adds a record, and gives its number; `None` where there is no room until a half has been written down.
-    pub fn put(&mut self, time: i64, record: &NewRecord<'_>) -> Option<u64> {
+    /// Adds a record, and gives its number; `None` where there is no room until a half has been written down. All that
+    /// does not hang on its place is in the line already: others wait meanwhile.
+    pub fn put(&mut self, time: i64, content: &[u8]) -> Option<u64> {
         let seq = self.last.checked_add(1)?;
-        self.line.clear();
-        line::write(seq, time, record, &mut self.stamp, &mut self.line);
-        let needed = FRAME + self.line.len();
+        self.place.clear();
+        line::write_place(seq, time, &mut self.stamp, &mut self.place);
+        let length = self.place.len() + content.len();
+        let needed = FRAME + length;
         if self.used[self.active] + needed > HALF {
             if self.used[1 - self.active] > 0 {
                 return None;
@@ -148,10 +149,11 @@ impl Intake {
         let used = self.used[self.active];
         let start = HEADER + self.active * HALF + used;
         let frame = &mut self.map[start..start + needed];
-        frame[..4].copy_from_slice(&u32::try_from(self.line.len()).ok()?.to_le_bytes());
+        frame[..4].copy_from_slice(&u32::try_from(length).ok()?.to_le_bytes());
         frame[8..16].copy_from_slice(&seq.to_le_bytes());
         frame[16..FRAME].copy_from_slice(&time.to_le_bytes());
-        frame[FRAME..].copy_from_slice(&self.line);
+        frame[FRAME..needed - content.len()].copy_from_slice(&self.place);
+        frame[needed - content.len()..].copy_from_slice(content);
         let checksum = checksum(self.mark, &frame[8..]);
         frame[4..8].copy_from_slice(&checksum.to_le_bytes());
         self.set_used(self.active, used + needed);
@@ -261,6 +263,7 @@ fn make(folder: &Folder, path: &PathBuf, options: &OpenOptions) -> io::Result<Fi
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::NewRecord;
     use proptest::prelude::*;
 
     fn folder() -> (tempfile::TempDir, Folder) {
@@ -269,8 +272,10 @@ mod tests {
         (place, folder)
     }
 
-    fn record(detail: &str) -> NewRecord<'_> {
-        NewRecord { action: "pull", detail, ..NewRecord::default() }
+    fn record(detail: &str) -> Vec<u8> {
+        let mut content = Vec::new();
+        line::write_content(&NewRecord { action: "pull", detail, ..NewRecord::default() }, &mut content);
+        content
     }
 
     fn numbers(frames: &[u8]) -> Vec<u64> {

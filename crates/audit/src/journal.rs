@@ -12,6 +12,7 @@ use crate::chain::SealKey;
 use crate::error::AuditError;
 use crate::folder::{Folder, Mark, MarkKind};
 use crate::intake::{Frame, Frames, Intake};
+use crate::line;
 use crate::position::Position;
 use crate::record::{NewRecord, Record};
 use crate::recover::{Note, Recovered, recover};
@@ -20,6 +21,9 @@ use crate::time::day;
 
 /// Tells the time in microseconds since 1970 UTC.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// What most lines have room in.
+const USUAL_BYTES: usize = 512;
 
 /// How often files that are too old are looked for.
 const RETAIN_EVERY: Duration = Duration::from_secs(3600);
@@ -149,11 +153,13 @@ impl Journal {
     /// waited for only where it has not kept up with some thousand records. After an error the record is not there, and
     /// the journal goes on as soon as it can.
     pub fn append(&self, record: &NewRecord<'_>) -> Result<u64, AuditError> {
+        let mut content = Vec::with_capacity(USUAL_BYTES);
+        line::write_content(record, &mut content);
         loop {
             let mut intake = self.intake();
             // Within the lock, so that times are in the order of the numbers.
             let now = (self.options.clock)();
-            if let Some(seq) = intake.put(now, record) {
+            if let Some(seq) = intake.put(now, &content) {
                 return Ok(seq);
             }
             drop(intake);
