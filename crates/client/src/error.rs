@@ -213,12 +213,14 @@ impl ClientError {
             Self::Lost { .. }
             | Self::Silent { .. }
             | Self::Expired(_)
-            | Self::TooLarge { .. }
             | Self::Answer { .. }
             | Self::Redirect { .. } => FailureKind::Failing,
-            Self::Reference(_) | Self::Manifest { .. } | Self::Certificates { .. } | Self::Setup(_) => {
-                FailureKind::Invalid
-            }
+            // It will be as large the next time.
+            Self::TooLarge { .. }
+            | Self::Reference(_)
+            | Self::Manifest { .. }
+            | Self::Certificates { .. }
+            | Self::Setup(_) => FailureKind::Invalid,
         }
     }
 

@@ -13,6 +13,7 @@ use transfer::Retry;
 
 use crate::error::FetchError;
 use crate::flight::{Flight, Landing};
+use crate::health::Asked;
 use crate::once::Outcome;
 use crate::room::{Arrival, Reservation, Room};
 use crate::stats::Counts;
@@ -188,7 +189,8 @@ impl Download {
         let digest = self.digest;
         let request =
             |repository: Arc<client::Repository>| async move { repository.open_blob(&digest, offset).await };
-        let (OpenBlob { size, stream }, from) = self.upstream.ask_one(&self.path, request).await?;
+        let (OpenBlob { size, stream }, from) =
+            self.upstream.ask_one(Asked::Blobs, &self.path, request).await?;
         Ok(Sending { size, stream, from })
     }
 

@@ -16,8 +16,11 @@ const FAILURES: u32 = 5;
 const REST: Retry =
     Retry { failures: u32::MAX, first: Duration::from_secs(2), longest: Duration::from_secs(60) };
 
-/// Why it is left alone after 429.
-const ENOUGH: &str = "it allows no more requests at present";
+/// Why it is left alone after failures.
+const FAILED: &str = "it has failed too often";
+
+/// Why it is left alone after 429, by what was asked for.
+const ENOUGH: [&str; 2] = ["it allows no more requests at present", "it allows no more downloads at present"];
 
 /// How long it is left alone after 429 where it does not say.
 const LIMITED: Duration = Duration::from_secs(30);
@@ -35,6 +38,15 @@ pub struct Closed {
     pub reason: &'static str,
     /// For how much longer.
     pub wait: Duration,
+}
+
+/// What an upstream is asked for: many limit manifests, and send blobs from elsewhere without a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// Manifests and lists.
+    Names,
+    /// Blobs.
+    Blobs,
 }
 
 /// What was learnt from an answer.
@@ -71,8 +83,10 @@ impl Standing {
 #[derive(Default)]
 struct State {
     failures: u32,
-    /// Until when it is left alone, and why.
-    closed: Option<(Instant, &'static str)>,
+    /// Until when it is left alone after failures.
+    closed: Option<Instant>,
+    /// Until when it allows no more, of each that is [`Asked`].
+    enough: [Option<Instant>; 2],
     /// Whether somebody tries it right now.
     trying: Option<Instant>,
     cut: Option<Instant>,
@@ -80,6 +94,13 @@ struct State {
 }
 
 impl State {
+    /// Until when it is left alone whatever it does, and why.
+    fn told(&self, asked: Asked, now: Instant) -> Option<(Instant, &'static str)> {
+        let cut = self.cut.map(|until| (until, "it is cut off for a rehearsal"));
+        let enough = self.enough[asked as usize].map(|until| (until, ENOUGH[asked as usize]));
+        [cut, enough].into_iter().flatten().find(|(until, _)| now < *until)
+    }
+
     /// What it allows, as it said in the window that is not over yet.
     fn limit(&self, now: Instant) -> Option<&RateLimit> {
         let is_over = |limit: &RateLimit, since: Instant| {
@@ -99,48 +120,42 @@ impl Health {
     }
 
     /// Whether it may be asked now.
-    pub fn admit(&self, now: Instant) -> Result<(), Closed> {
+    pub fn admit(&self, asked: Asked, now: Instant) -> Result<(), Closed> {
         let mut state = self.state();
-        if let Some(until) = state.cut.filter(|until| now < *until) {
-            return Err(Closed { reason: "it is cut off for a rehearsal", wait: until - now });
-        }
-        let Some((until, reason)) = state.closed else { return Ok(()) };
-        if now < until {
+        if let Some((until, reason)) = state.told(asked, now) {
             return Err(Closed { reason, wait: until - now });
+        }
+        let Some(until) = state.closed else { return Ok(()) };
+        if now < until {
+            return Err(Closed { reason: FAILED, wait: until - now });
         }
         // One at a time tries; a try that nobody ends is forgotten.
         let wait = Duration::from_secs(1);
         if state.trying.is_some_and(|since| now < since + REST.longest) {
-            return Err(Closed { reason, wait });
+            return Err(Closed { reason: FAILED, wait });
         }
         state.trying = Some(now);
         Ok(())
     }
 
     /// Notes what came of a request.
-    pub fn note(&self, said: Said, now: Instant) {
+    pub fn note(&self, asked: Asked, said: Said, now: Instant) {
         let mut state = self.state();
         state.trying = None;
         match said {
-            Said::Something => {
-                state.failures = 0;
-                // Who was asked before it had enough says nothing of whether it has.
-                if state.closed.is_some_and(|(until, reason)| reason != ENOUGH || until <= now) {
-                    state.closed = None;
-                }
-            }
+            Said::Something => (state.failures, state.closed) = (0, None),
             // Those that were under way when it was closed say nothing new.
-            Said::Nothing if state.closed.is_some_and(|(until, _)| now < until) => {}
+            Said::Nothing if state.closed.is_some_and(|until| now < until) => {}
             Said::Nothing => {
                 state.failures = state.failures.saturating_add(1);
                 if let Some(times) = (state.failures + 1).checked_sub(FAILURES).filter(|times| *times > 0) {
-                    let rest = REST.pause(times).unwrap_or(REST.longest);
-                    state.closed = Some((now + rest, "it has failed too often"));
+                    state.closed = Some(now + REST.pause(times).unwrap_or(REST.longest));
                 }
             }
             Said::Later(wait) => {
-                let until = now + wait.unwrap_or(LIMITED).min(LIMITED_MAX);
-                state.closed = Some((until, ENOUGH));
+                // It works, after all.
+                (state.failures, state.closed) = (0, None);
+                state.enough[asked as usize] = Some(now + wait.unwrap_or(LIMITED).min(LIMITED_MAX));
             }
         }
     }
@@ -166,8 +181,9 @@ impl Health {
     /// How it stands.
     pub fn standing(&self, now: Instant) -> Standing {
         let state = self.state();
-        let cut = state.cut.map(|until| (until, "it is cut off for a rehearsal"));
-        let closed = cut.filter(|(until, _)| now < *until).or(state.closed).filter(|(until, _)| now < *until);
+        let told = [Asked::Names, Asked::Blobs].into_iter().find_map(|asked| state.told(asked, now));
+        let closed = state.closed.filter(|until| now < *until).map(|until| (until, FAILED));
+        let closed = told.or(closed);
         let limit = state.limit(now);
         Standing {
             closed: closed.map(|(until, reason)| Closed { reason, wait: until - now }),
@@ -188,38 +204,40 @@ mod tests {
     fn it_is_left_alone_after_some_failures_and_tried_by_one() {
         let (health, start) = (Health::default(), Instant::now());
         for _ in 1..FAILURES {
-            health.note(Said::Nothing, start);
-            assert_eq!(health.admit(start), Ok(()));
+            health.note(Asked::Names, Said::Nothing, start);
+            assert_eq!(health.admit(Asked::Names, start), Ok(()));
         }
-        health.note(Said::Nothing, start);
-        assert!(health.admit(start).is_err());
+        health.note(Asked::Names, Said::Nothing, start);
+        assert!(health.admit(Asked::Names, start).is_err());
         let later = start + 2 * SECOND;
         assert!(!health.standing(later).is_available(), "nobody knows yet whether it is well again");
-        assert_eq!(health.admit(later), Ok(()), "one may try");
-        assert!(health.admit(later).is_err(), "and nobody else meanwhile");
-        health.note(Said::Nothing, later);
+        assert_eq!(health.admit(Asked::Names, later), Ok(()), "one may try");
+        assert!(health.admit(Asked::Names, later).is_err(), "and nobody else meanwhile");
+        health.note(Asked::Names, Said::Nothing, later);
         for _ in 0..100 {
-            health.note(Said::Nothing, later);
+            health.note(Asked::Names, Said::Nothing, later);
         }
-        assert!(health.admit(later + SECOND).is_err(), "the rest grows");
-        assert_eq!(health.admit(later + 4 * SECOND), Ok(()));
-        health.note(Said::Something, later);
-        assert_eq!((health.admit(later), health.admit(later)), (Ok(()), Ok(())));
+        assert!(health.admit(Asked::Names, later + SECOND).is_err(), "the rest grows");
+        assert_eq!(health.admit(Asked::Names, later + 4 * SECOND), Ok(()));
+        health.note(Asked::Names, Said::Something, later);
+        assert_eq!((health.admit(Asked::Names, later), health.admit(Asked::Names, later)), (Ok(()), Ok(())));
         assert!(health.standing(later).is_available());
     }
 
     #[test]
     fn it_is_not_asked_before_it_wants_to_be() {
         let (health, start) = (Health::default(), Instant::now());
-        health.note(Said::Later(Some(10 * SECOND)), start);
-        health.note(Said::Something, start);
-        (0..10).for_each(|_| health.note(Said::Nothing, start));
-        assert_eq!(health.admit(start + 4 * SECOND).unwrap_err().wait, 6 * SECOND);
-        assert_eq!(health.admit(start + 10 * SECOND), Ok(()));
-        health.note(Said::Something, start + 10 * SECOND);
-        assert_eq!([health.admit(start + 10 * SECOND), health.admit(start + 10 * SECOND)], [Ok(()), Ok(())]);
-        health.note(Said::Later(Some(Duration::MAX)), start);
-        assert!(health.admit(start + LIMITED_MAX).is_ok(), "not for ever");
+        health.note(Asked::Names, Said::Later(Some(10 * SECOND)), start);
+        health.note(Asked::Names, Said::Something, start);
+        assert_eq!(health.admit(Asked::Names, start + 4 * SECOND).unwrap_err().wait, 6 * SECOND);
+        assert_eq!(health.standing(start).closed.map(|closed| closed.reason), Some(ENOUGH[0]));
+        assert_eq!(health.admit(Asked::Blobs, start), Ok(()), "what it does not limit goes on");
+        health.note(Asked::Blobs, Said::Later(None), start);
+        assert_eq!(health.admit(Asked::Blobs, start).unwrap_err().reason, ENOUGH[1]);
+        let later = start + 10 * SECOND;
+        assert_eq!([health.admit(Asked::Names, later), health.admit(Asked::Names, later)], [Ok(()), Ok(())]);
+        health.note(Asked::Names, Said::Later(Some(Duration::MAX)), start);
+        assert!(health.admit(Asked::Names, start + LIMITED_MAX).is_ok(), "not for ever");
     }
 
     #[test]
@@ -247,12 +265,12 @@ mod tests {
     fn a_rehearsal_cuts_it_off_until_it_is_over() {
         let (health, start) = (Health::default(), Instant::now());
         health.cut(start + 5 * SECOND);
-        health.note(Said::Something, start);
-        assert!(health.admit(start).is_err());
+        health.note(Asked::Names, Said::Something, start);
+        assert!(health.admit(Asked::Names, start).is_err());
         assert!(health.standing(start).closed.is_some());
-        assert_eq!(health.admit(start + 5 * SECOND), Ok(()));
+        assert_eq!(health.admit(Asked::Names, start + 5 * SECOND), Ok(()));
         health.cut(start + 9 * SECOND);
         health.cut(start);
-        assert_eq!(health.admit(start), Ok(()), "and can be ended");
+        assert_eq!(health.admit(Asked::Names, start), Ok(()), "and can be ended");
     }
 }

@@ -11,6 +11,7 @@ use quick_cache::sync::Cache;
 use registry::{Page, ReferrersRequest, RegistryError};
 
 use crate::error::{FetchError, Wanted};
+use crate::health::Asked;
 use crate::mirror::Mirror;
 use crate::names::Place;
 use crate::once::Once;
@@ -83,7 +84,7 @@ impl Mirror {
         let (this, name, from) = (self.clone(), repository.clone(), place.clone());
         let asked = self.lists.asking_tags.join(repository.clone(), |outcome| {
             Box::pin(async move {
-                let answer = from.upstream.ask(&from.path, all_tags).await;
+                let answer = from.upstream.ask(Asked::Names, &from.path, all_tags).await;
                 if let Ok(tags) = &answer {
                     this.lists.tags.insert(name, (Instant::now(), tags.clone()));
                 }
@@ -148,7 +149,7 @@ impl Mirror {
                 let list = |repository: Arc<client::Repository>| async move {
                     repository.list_referrers(&subject).await
                 };
-                let answer = from.upstream.ask(&from.path, list).await.map(bounded);
+                let answer = from.upstream.ask(Asked::Names, &from.path, list).await.map(bounded);
                 if let Ok(referrers) = &answer {
                     this.lists.referrers.insert(asked_key, (Instant::now(), Arc::clone(referrers)));
                 }

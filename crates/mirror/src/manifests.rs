@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::error::{FetchError, Wanted};
+use crate::health::Asked;
 use crate::mirror::Mirror;
 use crate::names::Place;
 
@@ -177,7 +178,7 @@ impl Mirror {
                 let head = |repository: Arc<client::Repository>| async move {
                     repository.head_manifest(reference).await
                 };
-                let answer = place.upstream.ask(&place.path, head).await;
+                let answer = place.upstream.ask(Asked::Names, &place.path, head).await;
                 if let Ok(descriptor) = &answer {
                     this.memory.note_named(&repository, &tag, descriptor);
                 }
@@ -260,7 +261,7 @@ impl Mirror {
     ) -> Result<(FoundManifest, Vec<Digest>), FetchError> {
         let get =
             |repository: Arc<client::Repository>| async move { repository.get_manifest(reference).await };
-        let Fetched { descriptor, bytes } = place.upstream.ask(&place.path, get).await?;
+        let Fetched { descriptor, bytes } = place.upstream.ask(Asked::Names, &place.path, get).await?;
         if let Reference::Tag(tag) = reference {
             // Whatever it was said to name before.
             self.memory.note_named(repository, tag, &descriptor);

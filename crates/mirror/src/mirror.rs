@@ -14,6 +14,7 @@ use registry::{
 use crate::download::{Begun, Download};
 use crate::error::{FetchError, Wanted};
 use crate::evictor::Evictor;
+use crate::health::Asked;
 use crate::lists::Lists;
 use crate::memory::Memory;
 use crate::names::{Names, Place};
@@ -275,7 +276,7 @@ impl Mirror {
         let asked = self.blob_heads.join((repository.clone(), digest), |outcome| {
             Box::pin(async move {
                 let head = |remote: Arc<client::Repository>| async move { remote.head_blob(&digest).await };
-                outcome.tell(place.upstream.ask(&place.path, head).await);
+                outcome.tell(place.upstream.ask(Asked::Blobs, &place.path, head).await);
             })
         });
         asked.await.unwrap_or_else(|| Err(FetchError::failing("the question ended without a word")))

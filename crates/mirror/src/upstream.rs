@@ -11,7 +11,7 @@ use oci::RepoName;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::error::FetchError;
-use crate::health::{Closed, Health, Said, Standing};
+use crate::health::{Asked, Closed, Health, Said, Standing};
 use crate::pace::Pace;
 
 /// The most questions that an upstream is asked at once.
@@ -162,28 +162,30 @@ impl Upstream {
         self.links.iter().all(|link| link.health.is_scarce(now))
     }
 
-    /// Notes how one of its registries did after it had answered.
+    /// Notes how one of its registries did after it had begun to send a blob.
     pub(crate) fn note(&self, link: usize, error: Option<&ClientError>) {
         if let Some(link) = self.links.get(link) {
-            link.note(error);
+            link.note(Asked::Blobs, error);
         }
     }
 
     /// Asks its registries in their order until one has it. `path` is the name without the key.
     pub(crate) async fn ask<T, F>(
         &self,
+        asked: Asked,
         path: &RepoName,
         request: impl Fn(Arc<Repository>) -> F,
     ) -> Result<T, FetchError>
     where
         F: Future<Output = Result<T, ClientError>>,
     {
-        self.ask_one(path, request).await.map(|(found, _)| found)
+        self.ask_one(asked, path, request).await.map(|(found, _)| found)
     }
 
     /// The same, and which of them has it.
     pub(crate) async fn ask_one<T, F>(
         &self,
+        asked: Asked,
         path: &RepoName,
         request: impl Fn(Arc<Repository>) -> F,
     ) -> Result<(T, usize), FetchError>
@@ -196,8 +198,8 @@ impl Upstream {
         for (number, link) in self.links.iter().enumerate() {
             // Before it is admitted: of one who may try, it must be heard how that went.
             let Some(repository) = link.repository(path) else { continue };
-            let outcome = match link.health.admit(Instant::now()) {
-                Ok(()) => link.call(request(repository)).await,
+            let outcome = match link.health.admit(asked, Instant::now()) {
+                Ok(()) => link.call(asked, request(repository)).await,
                 Err(Closed { reason, wait }) => {
                     let reason = format!("{}: {reason}", link.host);
                     Err(FetchError::Closed { reason, wait })
@@ -221,14 +223,18 @@ impl Link {
         Ok(Self { prefix, remote, health, open: Mutex::default(), host })
     }
 
-    async fn call<T>(&self, request: impl Future<Output = Result<T, ClientError>>) -> Result<T, FetchError> {
+    async fn call<T>(
+        &self,
+        asked: Asked,
+        request: impl Future<Output = Result<T, ClientError>>,
+    ) -> Result<T, FetchError> {
         let outcome = request.await;
-        self.note(outcome.as_ref().err());
+        self.note(asked, outcome.as_ref().err());
         outcome.map_err(FetchError::from)
     }
 
     /// Notes how a request went.
-    pub(crate) fn note(&self, error: Option<&ClientError>) {
+    pub(crate) fn note(&self, asked: Asked, error: Option<&ClientError>) {
         let said = match error {
             Some(error) => match error.kind() {
                 FailureKind::Limited { retry_after } => Said::Later(retry_after),
@@ -238,7 +244,7 @@ impl Link {
             },
             None => Said::Something,
         };
-        self.health.note(said, Instant::now());
+        self.health.note(asked, said, Instant::now());
     }
 
     fn repository(&self, path: &RepoName) -> Option<Arc<Repository>> {

@@ -1,13 +1,13 @@
 //! The registries whose content is to be had here, too: `[[upstream]]`, of which docs/upstreams.md tells.
 
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use access::{Action, Grant};
 use anyhow::{Context, Result, anyhow, bail};
-use client::{Credential, Keyring, Secret, Timeouts};
+use client::{Keyring, Timeouts};
 use identity::model::NewProject;
 use identity::{Identity, IdentityError};
 use mirror::{CacheLimits, Mirror, RemoteSettings, Upstream};
@@ -21,9 +21,6 @@ use crate::span::Span;
 
 /// The least bandwidth of an upstream, in bytes a second: with less, no layer would ever come.
 const BANDWIDTH_MIN: u64 = 64 << 10;
-
-/// The most bytes of a file with a password.
-const PASSWORD_MAX: u64 = 16 << 10;
 
 /// What Docker Hub is called by its clients, and where its images without a name of two parts are.
 const DOCKER_HUB: (&str, &str) = ("docker.io", "library");
@@ -205,22 +202,11 @@ impl RegistrySection {
     fn keyring(&self) -> Result<Keyring> {
         match (self.username.is_empty(), self.password_file.as_os_str().is_empty()) {
             (true, true) => Ok(Keyring::empty()),
-            (false, false) => {
-                let password = read_password(&self.password_file)?;
-                Ok(Keyring::fixed(Credential::Password { username: self.username.clone(), password }))
-            }
+            (false, false) => Keyring::file(self.username.clone(), self.password_file.clone())
+                .context("the `password_file` cannot be used"),
             _ => bail!("`username` and `password_file` belong together: give both, or none"),
         }
     }
-}
-
-fn read_password(file: &Path) -> Result<Secret> {
-    let wrong = || format!("cannot read {}, the `password_file`", file.display());
-    if std::fs::metadata(file).with_context(wrong)?.len() > PASSWORD_MAX {
-        bail!("{}: it is larger than {PASSWORD_MAX} bytes", wrong());
-    }
-    let text = std::fs::read_to_string(file).with_context(wrong)?;
-    Ok(Secret::new(text.trim_end_matches(['\r', '\n']).to_owned()))
 }
 
 /// The registry with its upstreams, where there are any. Their cache is kept within its limits from then on.

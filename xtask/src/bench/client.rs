@@ -120,6 +120,26 @@ impl Connection {
         Ok(Answer { status, location, digest, body })
     }
 
+    /// Sends a request, and takes the answer's head and at least so many bytes of its body. Gives how many are left.
+    pub fn begin(&mut self, request: &[u8], count: u64) -> Result<u64> {
+        self.send(request, &[])?;
+        let end = self.read_head()?;
+        let head = self.head(end)?;
+        if head.status != 200 {
+            return Err(self.refused(request, end, 200));
+        }
+        let length = head.length()?.context("an answer without Content-Length")?;
+        let came = (self.filled - end) as u64;
+        let more = count.saturating_sub(came);
+        self.drop_bytes(more)?;
+        length.checked_sub(came + more).context("an answer that is shorter than what was wanted of it")
+    }
+
+    /// Takes the rest of an answer.
+    pub fn finish(&mut self, left: u64) -> Result<()> {
+        self.drop_bytes(left)
+    }
+
     fn send(&mut self, request: &[u8], body: &[&[u8]]) -> Result<()> {
         let size: usize = body.iter().map(|part| part.len()).sum();
         if body.is_empty() {
@@ -160,7 +180,10 @@ impl Connection {
 
     fn discard(&self, length: u64, end: usize) -> Result<()> {
         let early = (self.filled - end) as u64;
-        let mut left = length.checked_sub(early).context("an answer longer than its Content-Length")?;
+        self.drop_bytes(length.checked_sub(early).context("an answer longer than its Content-Length")?)
+    }
+
+    fn drop_bytes(&self, mut left: u64) -> Result<()> {
         while left > 0 {
             let wish = usize::try_from(left)?;
             // SAFETY: with MSG_TRUNC, TCP drops up to `wish` received bytes and never writes to the buffer.

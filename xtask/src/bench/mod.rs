@@ -5,6 +5,7 @@
 //! its 95 % interval. The configurations of all servers lie in `config/`.
 
 mod access;
+mod cached;
 mod client;
 mod context;
 mod copy;
@@ -59,11 +60,13 @@ const BENCHES: &[Bench] = &[
     ("blob-get", reads::blobs),
     ("manifest-get", reads::manifests),
     ("access", access::run),
+    ("cached", cached::run),
     ("fair", fair::run),
     ("push-64m", writes::large),
     ("push-4k", writes::small),
     ("copy", copy::run),
     ("tiers", tiers::run),
+    ("herd", tiers::herd::run),
     ("footprint", footprint::run),
     ("scale", scale::run),
     ("gc-load", gc_load::run),
@@ -80,10 +83,12 @@ pub fn run(args: &[String]) -> Result<()> {
     if args.first().is_some_and(|arg| arg == fair::COMMAND) {
         return fair::load(&args[1..]);
     }
-    let hidden: [(&str, Hidden); 4] = [
+    let hidden: [(&str, Hidden); 6] = [
         (tiers::relay::COMMAND, tiers::relay::run),
         (tiers::node::COMMAND, tiers::node::run),
         (tiers::PUSH, tiers::push),
+        (tiers::herd::COMMAND, tiers::herd::clients),
+        (tiers::herd::FIRST_BYTE, tiers::herd::first_bytes),
         (hit_ratio::COMMAND, hit_ratio::run),
     ];
     if let Some((_, run)) = hidden.iter().find(|(name, _)| args.first().is_some_and(|arg| arg == name)) {

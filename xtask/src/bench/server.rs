@@ -208,6 +208,11 @@ fn prepare(kind: Kind, programs: &Programs, folder: &Path, port: u16) -> Result<
         Kind::Wharf => {
             let mut command = with_args(&programs.wharf, &["serve", "--listen", &listen, "--data"]);
             command.arg(data);
+            // What no variable can tell it is in a file.
+            let config = folder.join("wharf.toml");
+            if config.is_file() {
+                command.arg("--config").arg(config);
+            }
             command
         }
         Kind::Distribution => {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use oci::RepoName;
 
 use super::credential::{Credential, Secret};
-use super::file::{AuthFile, AuthFileError, Found, Keeper, key_for};
+use super::file::{AuthFile, AuthFileError, Found, Keeper, key_for, read_bytes};
 use super::{edit, helper};
 use crate::Host;
 
@@ -27,6 +27,9 @@ pub enum KeyringError {
         /// What happened.
         reason: String,
     },
+    /// A file that is to hold a password holds none.
+    #[error("there is no password in {0}: write it there, as a text of one line")]
+    NoPassword(PathBuf),
     /// There is nowhere to keep a credential.
     #[error("there is no place for credentials: set HOME, DOCKER_CONFIG or REGISTRY_AUTH_FILE")]
     NoPlace,
@@ -54,23 +57,60 @@ impl fmt::Display for Place {
 #[derive(Clone, Debug, Default)]
 pub struct Keyring {
     files: Vec<PathBuf>,
-    fixed: Option<Credential>,
+    one: Option<One>,
+}
+
+/// One credential for all registries.
+#[derive(Clone, Debug)]
+enum One {
+    Fixed(Credential),
+    /// A name, and the file that holds the password: read when it is needed, so that another password counts at once.
+    File {
+        username: String,
+        path: PathBuf,
+    },
+}
+
+impl One {
+    fn read(&self) -> Result<Credential, KeyringError> {
+        let (username, path) = match self {
+            Self::Fixed(credential) => return Ok(credential.clone()),
+            Self::File { username, path } => (username.clone(), path),
+        };
+        let bytes = read_bytes(path)?.ok_or_else(|| KeyringError::NoPassword(path.clone()))?;
+        let text = String::from_utf8(bytes).map_err(|_| KeyringError::NoPassword(path.clone()))?;
+        let password = text.trim_end_matches(['\r', '\n']);
+        if password.is_empty() {
+            return Err(KeyringError::NoPassword(path.clone()));
+        }
+        Ok(Credential::Password { username, password: Secret::new(password.to_owned()) })
+    }
 }
 
 impl Keyring {
     /// No credentials at all.
     pub const fn empty() -> Self {
-        Self { files: Vec::new(), fixed: None }
+        Self { files: Vec::new(), one: None }
     }
 
     /// Exactly these files.
     pub const fn of(files: Vec<PathBuf>) -> Self {
-        Self { files, fixed: None }
+        Self { files, one: None }
     }
 
     /// This credential, whatever the registry.
     pub const fn fixed(credential: Credential) -> Self {
-        Self { files: Vec::new(), fixed: Some(credential) }
+        Self { files: Vec::new(), one: Some(One::Fixed(credential)) }
+    }
+
+    /// This name with the password that a file holds, whatever the registry. The file is read whenever the password is
+    /// needed, and can hold another one the next time.
+    ///
+    /// Fails where it holds none now.
+    pub fn file(username: String, path: PathBuf) -> Result<Self, KeyringError> {
+        let one = One::File { username, path };
+        one.read()?;
+        Ok(Self { files: Vec::new(), one: Some(one) })
     }
 
     /// The files that podman and docker use on this machine: `$REGISTRY_AUTH_FILE` alone where it is set, else
@@ -95,8 +135,8 @@ impl Keyring {
         host: &Host,
         repository: Option<&RepoName>,
     ) -> Result<Option<Credential>, KeyringError> {
-        if let Some(credential) = &self.fixed {
-            return Ok(Some(credential.clone()));
+        if let Some(one) = &self.one {
+            return one.read().map(Some);
         }
         let repository = repository.map_or("", RepoName::as_str);
         for path in &self.files {
@@ -165,4 +205,31 @@ fn run_folder() -> Option<PathBuf> {
     use std::os::unix::fs::MetadataExt;
     let user = std::fs::metadata("/proc/self").ok()?.uid();
     Some(PathBuf::from(format!("/run/containers/{user}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_password_is_read_from_its_file_whenever_it_is_needed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("password");
+        let host: Host = "registry.example.com".parse().unwrap();
+        let keyring = || Keyring::file("ann".into(), path.clone());
+        assert!(matches!(keyring(), Err(KeyringError::NoPassword(_))), "there is no file");
+        std::fs::write(&path, "\n").unwrap();
+        assert!(matches!(keyring(), Err(KeyringError::NoPassword(_))), "there is no password");
+        std::fs::write(&path, [0xff]).unwrap();
+        assert!(matches!(keyring(), Err(KeyringError::NoPassword(_))), "it is no text");
+        std::fs::write(&path, "first\r\n").unwrap();
+        let keyring = keyring().unwrap();
+        for password in ["first", "second"] {
+            std::fs::write(&path, format!("{password}\n")).unwrap();
+            let found = keyring.find(&host, None).await.unwrap();
+            let expect = Credential::password("ann".into(), password.into());
+            assert_eq!(found, Some(expect));
+        }
+        assert!(!format!("{keyring:?}").contains("second"));
+    }
 }

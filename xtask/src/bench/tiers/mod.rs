@@ -1,5 +1,6 @@
 //! The headline: forty nodes in four clusters pull over one link to the world, directly and through the tiers.
 
+pub mod herd;
 mod network;
 pub mod node;
 pub mod relay;
