@@ -76,7 +76,7 @@ impl Download {
             if sending.size.is_some_and(|size| size > most) {
                 return Err(RegistryError::BlobTooLarge(most).into());
             }
-            let room = self.reserve(sending.size.unwrap_or_default()).await?;
+            let room = self.reserve(sending.size).await?;
             let upload = self.registry.begin_arrival(&self.repository, self.digest.algorithm()).await?;
             Ok((sending, upload, room))
         };
@@ -90,9 +90,9 @@ impl Download {
         }
     }
 
-    async fn reserve(&self, size: u64) -> Result<Reservation<'_>, FetchError> {
+    async fn reserve(&self, size: Option<u64>) -> Result<Reservation<'_>, FetchError> {
         let Self { repository, digest, room, registry, .. } = self;
-        if room.is_too_large(size) {
+        if size.is_some_and(|size| room.is_too_large(size)) {
             tracing::info!(%repository, %digest, size, "a blob is larger than the cache: it is passed through");
         }
         let reservation = room.reserve(size, || registry.free_bytes()).await;
@@ -161,6 +161,7 @@ impl Download {
         let size = upload.length();
         match registry.end_arrival(repository, upload, *digest).await {
             Ok(id) => {
+                room.changed(repository);
                 // Else it would count twice for a moment.
                 drop(reserved);
                 let is_too_large = room.is_too_large(size);

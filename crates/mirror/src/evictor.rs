@@ -3,7 +3,7 @@
 //! What it knows it reads from the metadata, a page at a time, while requests are answered; from then on it is told. In
 //! between it is read anew now and then, for blobs also go with the images that needed them, or turn into somebody's own.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use blob::BlobId;
 use evict::{Key, Policy, Victim};
 use oci::Digest;
-use registry::{Registry, RegistryError};
+use registry::{Evicted, Registry, RegistryError};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use crate::pins::{self, Pin};
@@ -36,8 +37,11 @@ const LIST_EVERY: Duration = Duration::from_secs(6 * 3_600);
 /// After an error nothing is tried for so long.
 const REST: Duration = Duration::from_secs(10);
 
-/// The same where all is pinned: to find that out takes long.
-const LONG_REST: Duration = Duration::from_secs(60);
+/// How often what is condemned is deleted.
+const CLEAN_EVERY: Duration = Duration::from_secs(10);
+
+/// For how long what was found pinned is not looked at again: where there is much of it, that takes long.
+const HELD_FOR: Duration = Duration::from_secs(60);
 
 /// For how long it is believed what pinned tags need.
 const PINNED_FOR: Duration = Duration::from_secs(10);
@@ -50,9 +54,35 @@ pub(crate) struct Evictor {
     policy: Policy,
     /// What pinned tags need, and since when that is known.
     pinned: Option<(HashSet<BlobId>, Instant)>,
+    held: Held,
+    /// Whether a listing has begun, and not come to its end.
+    is_listing: bool,
     /// When the disk was last looked at: what was deleted and is still read is free only later.
     looked: Option<Instant>,
     rests_until: Option<Instant>,
+    cleaning: Option<JoinHandle<()>>,
+    cleaned: Option<Instant>,
+}
+
+/// What would have gone, and was found pinned. It is out of the others' way for a while.
+#[derive(Default)]
+struct Held {
+    entries: HashMap<Key, u64>,
+    bytes: u64,
+    since: Option<Instant>,
+}
+
+impl Held {
+    fn insert(&mut self, victim: &Victim) {
+        self.since.get_or_insert_with(Instant::now);
+        if self.entries.insert(victim.key, victim.size).is_none() {
+            self.bytes += victim.size;
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.since.is_some_and(|since| since.elapsed() > HELD_FOR)
+    }
 }
 
 fn key(id: BlobId) -> Key {
@@ -77,17 +107,17 @@ impl Evictor {
             arrivals,
             policy: Policy::default(),
             pinned: None,
+            held: Held::default(),
+            is_listing: false,
             looked: None,
             rests_until: None,
+            cleaning: None,
+            cleaned: None,
         }
     }
 
     /// Evicts for ever.
     pub async fn run(mut self) {
-        // What a crash left.
-        if let Err(error) = self.registry.delete_condemned().await {
-            tracing::error!(%error, "what was evicted before could not be deleted");
-        }
         loop {
             let listed = Instant::now();
             if let Err(error) = self.list().await {
@@ -98,18 +128,22 @@ impl Evictor {
             while listed.elapsed() < LIST_EVERY {
                 self.wait().await;
                 self.make_room().await;
+                self.clean();
             }
         }
     }
 
     /// Reads what is in the cache.
     async fn list(&mut self) -> Result<(), RegistryError> {
-        self.policy.begin_listing();
+        // One that is tried again goes on with the same marks: else what it has not seen yet would look as if it had.
+        if !std::mem::replace(&mut self.is_listing, true) {
+            self.policy.begin_listing();
+        }
         let mut after = None;
         loop {
             let started = Instant::now();
             let page = self.registry.meta().cached_blobs(after, PAGE).await?;
-            for blob in &page {
+            for blob in page.iter().filter(|blob| !self.held.entries.contains_key(&key(blob.id))) {
                 self.policy.list(key(blob.id), blob.size);
             }
             let is_last = page.len() < PAGE;
@@ -129,12 +163,28 @@ impl Evictor {
         });
         // It fails only in a panic or at the end of the process, and then all is read anew.
         let (policy, gone) = settled.await.unwrap_or_default();
-        self.policy = policy;
+        (self.policy, self.is_listing) = (policy, false);
         self.tell();
         self.room.is_listed.store(true, Ordering::Relaxed);
-        let (blobs, bytes) = (self.policy.len(), self.policy.bytes());
+        let (blobs, bytes) = (self.blobs(), self.bytes());
         tracing::info!(blobs, bytes, gone, "the cache was looked through");
         Ok(())
+    }
+
+    /// Deletes what is condemned: what a crash left, and what was pushed twice. It may be any number, and nobody need wait
+    /// for it.
+    fn clean(&mut self) {
+        let is_time = self.cleaned.is_none_or(|cleaned| cleaned.elapsed() > CLEAN_EVERY);
+        if !is_time || self.cleaning.as_ref().is_some_and(|cleaning| !cleaning.is_finished()) {
+            return;
+        }
+        self.cleaned = Some(Instant::now());
+        let registry = self.registry.clone();
+        self.cleaning = Some(tokio::spawn(async move {
+            if let Err(error) = registry.delete_condemned().await {
+                tracing::error!(%error, "what nobody needs any more could not be deleted");
+            }
+        }));
     }
 
     /// Waits until there may be something to do.
@@ -176,15 +226,22 @@ impl Evictor {
 
     /// Lets go of one, unless it is pinned: then others make room for it. Says whether it has gone.
     async fn let_go(&mut self, id: BlobId) -> Result<bool, RegistryError> {
-        let is_pinned = self.is_pinned(id).await?;
-        if !is_pinned {
-            self.evict(vec![id]).await?;
+        if self.is_pinned(id).await? {
+            return Ok(false);
         }
-        Ok(!is_pinned)
+        self.evict(vec![id]).await.error.map_or(Ok(true), Err)
+    }
+
+    fn bytes(&self) -> u64 {
+        self.policy.bytes() + self.held.bytes
+    }
+
+    fn blobs(&self) -> usize {
+        self.policy.len() + self.held.entries.len()
     }
 
     fn tell(&self) {
-        self.room.set(self.policy.bytes(), self.policy.len());
+        self.room.set(self.bytes(), self.blobs(), self.held.bytes);
     }
 
     /// Evicts what is too much.
@@ -193,24 +250,31 @@ impl Evictor {
             return;
         }
         self.rests_until = None;
+        if self.held.is_over() {
+            let Held { entries, .. } = std::mem::take(&mut self.held);
+            self.put_back(entries.into_iter().map(|(key, size)| Victim { key, size }));
+        }
         let shortage = self.shortage();
         let mut freed = 0;
         // What is too much may grow meanwhile, with each blob that comes.
-        while !self.policy.is_empty() && (self.room.excess(self.policy.bytes()) > 0 || freed < shortage) {
-            let wanted = self.room.excess(self.policy.bytes()).max(shortage.saturating_sub(freed));
+        while !self.policy.is_empty() && (self.excess() > 0 || freed < shortage) {
+            let wanted = self.excess().max(shortage.saturating_sub(freed));
             match self.step(wanted).await {
-                Ok(Some(bytes)) => freed += bytes,
-                Ok(None) => {
-                    tracing::warn!(wanted, "the cache is larger than it should be, and all of it is pinned");
-                    return self.rests_until = Some(Instant::now() + LONG_REST);
-                }
+                Ok(bytes) => freed += bytes,
                 Err(error) => {
                     tracing::error!(%error, "blobs could not be evicted: it is tried again");
                     return self.rests_until = Some(Instant::now() + REST);
                 }
             }
             self.take_notes().await;
+            if self.policy.is_empty() && (self.excess() > 0 || freed < shortage) {
+                tracing::warn!(wanted, "the cache is larger than it should be, and all of it is pinned");
+            }
         }
+    }
+
+    fn excess(&self) -> u64 {
+        self.room.excess(self.bytes())
     }
 
     /// How many bytes the disk lacks.
@@ -222,11 +286,11 @@ impl Evictor {
         self.room.shortage(self.registry.free_bytes())
     }
 
-    /// Evicts some, at most as much as is wanted and one blob more. Gives how much that was; `None` where nothing can go.
-    async fn step(&mut self, wanted: u64) -> Result<Option<u64>, RegistryError> {
-        let (mut chosen, mut kept, mut bytes) = (Vec::new(), Vec::new(), 0);
-        let (mut steps, most_kept) = (SEARCH, self.policy.len());
-        while chosen.len() < STEP && bytes < wanted && kept.len() < most_kept {
+    /// Evicts some, at most as much as is wanted and one blob more. Gives how much that was.
+    async fn step(&mut self, wanted: u64) -> Result<u64, RegistryError> {
+        let (mut chosen, mut held, mut bytes) = (Vec::new(), 0, 0);
+        let mut steps = SEARCH;
+        while chosen.len() < STEP && bytes < wanted && held < PAGE {
             let Some(victim) = self.policy.take(&mut steps) else {
                 if self.policy.is_empty() {
                     break;
@@ -241,17 +305,15 @@ impl Evictor {
                     bytes += victim.size;
                     chosen.push((id, victim));
                 }
-                Ok(true) => kept.push(victim),
+                Ok(true) => {
+                    held += 1;
+                    self.held.insert(&victim);
+                }
                 Err(error) => {
-                    kept.push(victim);
-                    self.put_back(kept.into_iter().chain(chosen.into_iter().map(|(_, victim)| victim)));
+                    self.put_back(chosen.into_iter().map(|(_, victim)| victim).chain([victim]));
                     return Err(error);
                 }
             }
-        }
-        self.put_back(kept);
-        if chosen.is_empty() {
-            return Ok(None);
         }
         // What has been asked for since stays.
         let hits = self.room.take_hits();
@@ -260,26 +322,32 @@ impl Evictor {
         bytes -= saved.iter().map(|(_, victim)| victim.size).sum::<u64>();
         self.put_back(saved.into_iter().map(|(_, victim)| victim));
         hits.iter().for_each(|id| self.policy.hit(&key(*id)));
-        let evicted = self.evict(chosen.iter().map(|(id, _)| *id).collect()).await;
-        if evicted.is_err() {
-            self.put_back(chosen.into_iter().map(|(_, victim)| victim));
+        if chosen.is_empty() {
+            return Ok(0);
         }
-        // What was not there any more, or has become a hosted repository's, makes the cache smaller as well.
-        evicted.map(|_| Some(bytes))
+        let Evicted { gone, error } = self.evict(chosen.iter().map(|(id, _)| *id).collect()).await;
+        let Some(error) = error else {
+            // What was not there any more, or has become a hosted repository's, makes the cache smaller as well.
+            return Ok(bytes);
+        };
+        let gone: HashSet<BlobId> = gone.iter().map(|blob| blob.id).collect();
+        let left = chosen.into_iter().filter(|(id, _)| !gone.contains(id));
+        self.put_back(left.map(|(_, victim)| victim));
+        Err(error)
     }
 
     fn put_back(&mut self, victims: impl IntoIterator<Item = Victim>) {
         victims.into_iter().for_each(|victim| self.policy.keep(victim));
     }
 
-    async fn evict(&mut self, ids: Vec<BlobId>) -> Result<(), RegistryError> {
-        let gone = self.registry.evict(ids).await?;
-        for blob in &gone {
+    async fn evict(&mut self, ids: Vec<BlobId>) -> Evicted {
+        let evicted = self.registry.evict(ids).await;
+        for blob in &evicted.gone {
             self.policy.gone(content(&blob.digest));
         }
-        self.room.count_evicted(gone.iter().map(|blob| blob.size).sum(), gone.len());
+        self.room.count_evicted(evicted.gone.iter().map(|blob| blob.size).sum(), evicted.gone.len());
         self.room.made.notify_waiters();
-        Ok(())
+        evicted
     }
 
     async fn is_pinned(&mut self, id: BlobId) -> Result<bool, RegistryError> {
@@ -290,7 +358,8 @@ impl Evictor {
         let is_known = |pinned: &Option<(_, Instant)>| {
             pinned.as_ref().is_some_and(|(_, since)| since.elapsed() < PINNED_FOR)
         };
-        if !is_known(&self.pinned) {
+        // A pinned tag that has moved, or a blob that has come, counts from now on.
+        if self.room.take_changed() || !is_known(&self.pinned) {
             self.pinned = Some((pins::of_tags(&self.registry, pins).await?, Instant::now()));
         }
         if self.pinned.as_ref().is_some_and(|(blobs, _)| blobs.contains(&id)) {

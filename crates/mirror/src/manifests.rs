@@ -162,6 +162,7 @@ impl Mirror {
             self.fetch(repository, place, &Reference::Digest(now.digest)).await?;
             self.registry.keep_tag(repository, tag, now.digest).await?;
         }
+        self.room.changed(repository);
         self.memory.note_checked(repository, tag, self.registry.meta().now());
         Ok(())
     }
@@ -223,6 +224,7 @@ impl Mirror {
         };
         // The manifest may be here under another tag.
         if self.registry.keep_tag(repository, tag, descriptor.digest).await? {
+            self.room.changed(repository);
             self.memory.note_checked(repository, tag, self.registry.meta().now());
         }
         let Descriptor { media_type, digest, size, .. } = descriptor;
@@ -282,6 +284,7 @@ impl Mirror {
                 return Ok((found, Vec::new()));
             }
         };
+        self.room.changed(repository);
         let now = self.registry.meta().now();
         tags.iter().for_each(|tag| self.memory.note_checked(repository, tag, now));
         self.memory.settled(repository, digest);

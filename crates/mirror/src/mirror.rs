@@ -38,7 +38,7 @@ pub struct Mirror {
     blob_heads: Once<(RepoName, Digest), Result<Option<u64>, FetchError>>,
     /// By upstream and digest.
     blobs: Once<(String, Digest), Result<Begun, FetchError>>,
-    room: Arc<Room>,
+    pub(crate) room: Arc<Room>,
 }
 
 impl Mirror {
@@ -245,7 +245,16 @@ impl Mirror {
                         // Evicted meanwhile.
                         continue;
                     }
-                    return Ok(FoundBlob::Stored(self.registry.blob(grant, digest).await?));
+                    self.room.changed(repository);
+                    match self.registry.blob(grant, digest).await {
+                        Ok(record) => {
+                            self.room.hit(record.id);
+                            return Ok(FoundBlob::Stored(record));
+                        }
+                        // Or between these two.
+                        Err(RegistryError::BlobUnknown { .. }) => {}
+                        Err(error) => return Err(error.into()),
+                    }
                 }
             }
         }
@@ -256,11 +265,14 @@ impl Mirror {
     pub(crate) async fn adopt(&self, repository: &RepoName, place: &Place, blobs: Vec<Digest>) {
         for digest in blobs {
             let is_near = matches!(self.registry.lacks_stored(repository, &digest).await, Ok(true));
-            if is_near
-                && self.head_blob(repository, place, digest).await.is_ok()
-                && let Err(error) = self.registry.link_mirrored(repository, &digest).await
-            {
-                tracing::debug!(%repository, %digest, %error, "a blob that is here was not linked");
+            if !is_near || self.head_blob(repository, place, digest).await.is_err() {
+                continue;
+            }
+            match self.registry.link_mirrored(repository, &digest).await {
+                Ok(_) => self.room.changed(repository),
+                Err(error) => {
+                    tracing::debug!(%repository, %digest, %error, "a blob that is here was not linked");
+                }
             }
         }
     }

@@ -98,6 +98,8 @@ async fn follow(
 ) -> Result<(), RegistryError> {
     let (mut seen, mut open) = (HashSet::new(), vec![Reference::Tag(tag.clone())]);
     while let Some(reference) = open.pop() {
+        // What is looked up may be in memory, and then nobody else would have a turn.
+        tokio::task::yield_now().await;
         let Some(record) = registry.meta().manifest(repository, &reference).await? else { continue };
         if seen.len() == MANIFESTS || !seen.insert(record.digest) {
             continue;

@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use access::{Action, Grant, Target};
-use blob::{BlobId, BlobKey, BlobStat};
+use blob::{BlobError, BlobId, BlobKey, BlobStat};
 use meta::{Batch, Effect, Garbage, StoredBlob, Timestamp, Write};
 use oci::{Digest, RepoName};
 
@@ -336,11 +336,12 @@ impl Run<'_> {
         let unknown = registry.meta.unknown(page.iter().map(|(id, _)| *id).collect()).await?;
         let unknown: HashSet<BlobId> = unknown.into_iter().collect();
         let young = now.minus(registry.lifetimes.orphan);
-        let (orphans, waiting): (Vec<_>, Vec<_>) = page
+        let (mut orphans, waiting): (Vec<_>, Vec<_>) = page
             .iter()
             .copied()
             .filter(|(id, _)| unknown.contains(id))
             .partition(|(_, stat)| Timestamp::from(stat.modified) < young);
+        self.leave_out_gone(&mut orphans).await;
         if !dry_run && !orphans.is_empty() {
             let keys = orphans.iter().map(|(id, _)| BlobKey::Blob(*id)).collect();
             registry.blobs.delete(keys).await.map_err(RegistryError::Blobs)?;
@@ -351,6 +352,19 @@ impl Run<'_> {
         }
         rest(started).await;
         Ok(waiting.first().map(|(id, _)| *id))
+    }
+}
+
+impl Run<'_> {
+    /// What was evicted since it was listed has no metadata any more, and no object either: no crash has left it.
+    async fn leave_out_gone(&self, orphans: &mut Vec<(BlobId, BlobStat)>) {
+        let mut gone = HashSet::new();
+        for (id, _) in orphans.iter() {
+            if matches!(self.registry.blobs.stat((*id).into()).await, Err(BlobError::NotFound)) {
+                gone.insert(*id);
+            }
+        }
+        orphans.retain(|(id, _)| !gone.contains(id));
     }
 }
 

@@ -28,6 +28,7 @@ use oci::{ManifestLimits, RepoName};
 
 pub use check::{CheckItem, CheckOptions, CheckSummary};
 pub use error::RegistryError;
+pub use evict::Evicted;
 pub use gc::{GcItem, GcOptions, GcSummary, Report};
 pub use mirrored::Mirrored;
 pub use push::PushedManifest;

@@ -7,6 +7,7 @@ mod check;
 mod collect;
 mod common;
 mod crash;
+mod evict;
 mod full;
 mod lists;
 mod manifests;
