@@ -27,29 +27,61 @@ impl Certificate {
             .run();
         Certificate { cert, key }
     }
+
     /// Makes an authority, of which only `<name>-ca.crt` is kept, and `<name>.crt` and `<name>.key` that it signed.
     /// Returns the authority's file, which clients that want a proper chain take.
     pub fn create_signed(dir: &Path, name: &str) -> (PathBuf, Self) {
-        let authority_key = rcgen::KeyPair::generate().expect("a key can be made");
+        let authority = Authority::create(dir, name);
+        let certificate = authority.sign(dir, name, Validity::Good);
+        (authority.cert, certificate)
+    }
+}
+
+/// Whether a certificate is good now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Validity {
+    /// It is.
+    Good,
+    /// It was.
+    Expired,
+}
+
+/// An authority that was made for the test.
+pub struct Authority {
+    /// Its own certificate, PEM: whoever takes it trusts what it signs.
+    pub cert: PathBuf,
+    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
+}
+
+impl Authority {
+    /// Makes an authority, whose certificate is `<name>-ca.crt`.
+    pub fn create(dir: &Path, name: &str) -> Self {
+        let key = rcgen::KeyPair::generate().expect("a key can be made");
         let mut authority = rcgen::CertificateParams::new([]).expect("no name is wrong");
         authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         authority.distinguished_name.push(rcgen::DnType::CommonName, format!("{name} authority"));
-        let own = authority.self_signed(&authority_key).expect("an authority can sign itself");
-        let issuer = rcgen::Issuer::new(authority, authority_key);
-
-        let leaf_key = rcgen::KeyPair::generate().expect("a key can be made");
-        let names = ["127.0.0.1".to_owned(), "localhost".to_owned()];
-        let leaf = rcgen::CertificateParams::new(names).expect("both names are well-formed");
-        let leaf = leaf.signed_by(&leaf_key, &issuer).expect("an authority can sign");
-
-        let write = |name: String, text: String| {
-            let file = dir.join(name);
-            std::fs::write(&file, text).expect("the folder can be written to");
-            file
-        };
-        let ca = write(format!("{name}-ca.crt"), own.pem());
-        let cert = write(format!("{name}.crt"), leaf.pem());
-        let key = write(format!("{name}.key"), leaf_key.serialize_pem());
-        (ca, Certificate { cert, key })
+        let own = authority.self_signed(&key).expect("an authority can sign itself");
+        let cert = write(dir, format!("{name}-ca.crt"), &own.pem());
+        Authority { cert, issuer: rcgen::Issuer::new(authority, key) }
     }
+
+    /// Signs a new certificate: `<name>.crt` and `<name>.key`, which replace what is there.
+    pub fn sign(&self, dir: &Path, name: &str, validity: Validity) -> Certificate {
+        let key = rcgen::KeyPair::generate().expect("a key can be made");
+        let names = ["127.0.0.1".to_owned(), "localhost".to_owned()];
+        let mut leaf = rcgen::CertificateParams::new(names).expect("both names are well-formed");
+        if validity == Validity::Expired {
+            leaf.not_before = rcgen::date_time_ymd(2020, 1, 1);
+            leaf.not_after = rcgen::date_time_ymd(2021, 1, 1);
+        }
+        let leaf = leaf.signed_by(&key, &self.issuer).expect("an authority can sign");
+        let cert = write(dir, format!("{name}.crt"), &leaf.pem());
+        Certificate { cert, key: write(dir, format!("{name}.key"), &key.serialize_pem()) }
+    }
+}
+
+fn write(dir: &Path, name: String, text: &str) -> PathBuf {
+    let file = dir.join(name);
+    std::fs::write(&file, text).expect("the folder can be written to");
+    file
 }

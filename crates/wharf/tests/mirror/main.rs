@@ -7,6 +7,7 @@ mod herd;
 mod outage;
 mod rehearsal;
 mod told;
+mod trust;
 mod ways;
 
 use std::time::{Duration, Instant};
@@ -77,6 +78,15 @@ impl Scene {
 
 fn metrics(client: &Client) -> String {
     String::from_utf8(client.get("/metrics").expect(200).body).expect("metrics are text")
+}
+
+/// Pulls until it works: an upstream that has failed is left alone for a moment.
+fn until_well(what: &str, mut pull: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !pull() {
+        assert!(start.elapsed() < Duration::from_secs(60), "{what}: it did not get well");
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 /// Pushes an image of one layer.

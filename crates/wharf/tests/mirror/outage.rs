@@ -1,11 +1,9 @@
 //! Upstreams that fail: what was seen before pulls, nothing wrong is kept, and who cannot be served is told why.
 
-use std::time::{Duration, Instant};
-
 use test_kit::http::{Client, Response};
 use test_kit::{Fault, house};
 
-use crate::{Pushed, Scene};
+use crate::{Pushed, Scene, until_well};
 
 /// So that each pull asks, and gives up soon.
 const IMPATIENT: &str =
@@ -20,15 +18,6 @@ fn blob(client: &Client, pushed: &Pushed) -> Option<Response> {
     let path = format!("/v2/hub/app/blobs/{}", pushed.layer_digest);
     // A connection that is cut is no answer.
     client.request("GET", &path).try_send().ok()
-}
-
-/// Pulls until it works: an upstream that has failed is left alone for a moment.
-fn until_well(what: &str, mut pull: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !pull() {
-        assert!(start.elapsed() < Duration::from_secs(60), "{what}: it did not get well");
-        std::thread::sleep(Duration::from_millis(50));
-    }
 }
 
 /// Each fault by itself, all at once: most of the time nothing happens but waiting.
