@@ -82,6 +82,21 @@ impl Connection {
         Ok(Connection { stream, buffer: vec![0; HEAD_LIMIT], filled: 0, scratch: Vec::new() })
     }
 
+    /// Connects anew where the server has closed the connection meanwhile: servers close those on which nothing is asked.
+    pub fn revive(&mut self) -> Result<()> {
+        let mut byte = 0_u8;
+        // SAFETY: the buffer is one byte long, as is told, and outlives the call.
+        let count = unsafe {
+            let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+            libc::recv(self.stream.as_raw_fd(), (&raw mut byte).cast(), 1, flags)
+        };
+        // An error says that nothing has come: it is open.
+        if count == 0 {
+            *self = Connection::open(self.stream.peer_addr()?)?;
+        }
+        Ok(())
+    }
+
     /// Sends a request and discards its answer's body; returns the body's length (0 for HEAD).
     pub fn exchange(&mut self, request: &[u8], body: &[&[u8]], expect: u16) -> Result<u64> {
         self.send(request, body)?;

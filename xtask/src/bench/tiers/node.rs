@@ -63,6 +63,7 @@ fn node(server: SocketAddr, repository: &str, plan: &[Image]) -> Result<(u64, u6
             continue;
         }
         let path = client::manifest_path(repository, &image.tag);
+        connections[0].revive()?;
         let answer = connections[0].fetch(&client::request("GET", &path, ""), &[])?;
         ensure!(answer.status == 200, "{path}: {}", answer.status);
         bytes += answer.body.len() as u64;
@@ -96,6 +97,7 @@ fn layers<'a>(
         let Some(digest) = next else { return Ok(bytes) };
         let path = client::blob_path(repository, digest);
         let request = client::request("GET", &path, "");
+        connection.revive()?;
         bytes += connection.exchange(&request, &[], 200).with_context(|| path.clone())?;
     }
 }
