@@ -33,6 +33,11 @@ pub(crate) async fn get(
         Selected::Whole => None,
         Selected::Part { offset, length } => Some(ByteRange { offset, length }),
     };
+    if let FoundBlob::Stored(record) = &found
+        && let Some(location) = call.elsewhere(repository, digest, record.size)
+    {
+        return Ok(reply::elsewhere(digest, &location));
+    }
     let read = call.pull.read_blob(&grant, digest, found, range).await?;
     Ok(content.respond(call, selected, body(read)))
 }

@@ -17,7 +17,7 @@ use crate::error::{Code, WireError};
 pub(crate) const IMMUTABLE: &str = "max-age=31536000, immutable";
 /// The same for content that is named by a tag, which may move: ask again, the `ETag` makes it cheap.
 pub(crate) const REVALIDATE: &str = "no-cache";
-/// The same for what nobody has verified yet.
+/// The same for what nobody has verified yet, or what is good for one request only.
 pub(crate) const UNSURE: &str = "no-store";
 
 pub(crate) const DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
@@ -35,6 +35,16 @@ const VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_'
 pub(crate) fn empty(status: StatusCode) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = status;
+    response
+}
+
+/// Sends the client to where it can read the content, range and all. Nobody keeps that: the address expires.
+pub(crate) fn elsewhere(digest: &Digest, location: &str) -> Response<Body> {
+    let mut response = empty(StatusCode::TEMPORARY_REDIRECT);
+    let headers = response.headers_mut();
+    headers.insert(LOCATION, value(location));
+    headers.insert(DOCKER_CONTENT_DIGEST, value(&digest.to_string()));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static(UNSURE));
     response
 }
 
