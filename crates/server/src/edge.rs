@@ -158,8 +158,9 @@ impl EdgeSection {
         let (mirror, key) = (Arc::clone(mirror), self.upstream.clone());
         let can_be_asked = move || {
             let upstream = mirror.upstreams().iter().find(|upstream| upstream.key() == key);
+            // Not whether it answered when it was asked last: where nobody is sent here, nobody would find out.
             upstream.is_some_and(|upstream| {
-                upstream.standing().iter().any(|(_, standing)| standing.is_available())
+                upstream.standing().iter().any(|(_, standing)| standing.closed.is_none())
             })
         };
         by_url.behind(self.upstream.clone(), Arc::new(can_be_asked))
