@@ -93,7 +93,7 @@ impl ByUrl {
         }
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static(reply::UNSURE));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static(reply::NO_STORE));
         headers.insert(CONTENT_LENGTH, state.len().into());
         if request.method() == Method::GET {
             *response.body_mut() = Body::full(state);
@@ -146,11 +146,11 @@ impl ByUrl {
         let counter = if is_given { &self.served } else { &self.refused };
         counter.fetch_add(1, Ordering::Relaxed);
         let headers = response.headers_mut();
-        let is_sure = headers.get(CACHE_CONTROL).is_some_and(|value| value == reply::IMMUTABLE);
+        let is_sure = headers.get(CACHE_CONTROL).is_some_and(|value| value != reply::NO_STORE);
         let caching = if is_given && is_sure {
             reply::value(&format!("public, max-age={kept_for}, immutable, no-transform"))
         } else {
-            HeaderValue::from_static(reply::UNSURE)
+            HeaderValue::from_static(reply::NO_STORE)
         };
         headers.insert(CACHE_CONTROL, caching);
     }
@@ -272,13 +272,15 @@ mod tests {
         };
         let kept = "public, max-age=500, immutable, no-transform";
         for status in [200, 206, 304] {
-            check(status, reply::IMMUTABLE, kept);
+            check(status, "max-age=31536000, immutable", kept);
+            // A credential came with the address, and was not looked at.
+            check(status, "private, max-age=31536000, immutable", kept);
             // What is still on its way here, and not verified.
-            check(status, reply::UNSURE, "no-store");
+            check(status, "no-store", "no-store");
         }
         for status in [307, 403, 404, 416, 429, 500, 503] {
-            check(status, reply::IMMUTABLE, "no-store");
+            check(status, "max-age=31536000, immutable", "no-store");
         }
-        assert_eq!(by_url.counts(), (6, 7));
+        assert_eq!(by_url.counts(), (9, 7));
     }
 }

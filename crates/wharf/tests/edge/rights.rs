@@ -33,12 +33,21 @@ fn an_address_is_for_who_may_pull_and_for_one_blob() {
     }
     ann.get(&format!("/v2/team/app/blobs/{elsewhere}")).expect(404);
     let address = sent(&ann.get(&path), SITE);
+    // What is not sent elsewhere is for who asked.
+    for (path, caching) in [
+        (format!("/v2/team/app/manifests/{}", image.digest), "private, max-age=31536000, immutable"),
+        ("/v2/team/app/manifests/v1".to_owned(), "private, no-cache"),
+    ] {
+        assert_eq!(ann.get(&path).expect(200).require("cache-control"), caching);
+    }
+    assert_eq!(ann.head(&path).expect(200).require("cache-control"), "private, max-age=31536000, immutable");
     // Without a credential, and whoever sends one.
     for client in
         [house.anybody(), bob, house.anybody().basic("ann", "wrong"), house.anybody().bearer("x.y.z")]
     {
         let read = client.get(&address).expect(200);
         assert_eq!((read.body.as_slice(), read.header("www-authenticate")), (image.bytes.as_slice(), None));
+        assert!(read.require("cache-control").starts_with("public, max-age="), "{read}");
     }
     // What is signed for a repository that has not got it is nothing, nor what is nowhere.
     let later = now() + 600;
