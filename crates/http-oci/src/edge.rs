@@ -26,7 +26,7 @@ use crate::error::{Code, WireError};
 use crate::fair_use::{FairUse, crowded};
 use crate::operation::{Operation, Permission};
 use crate::reply::{DOCKER_CONTENT_DIGEST, OCI_NAMESPACE};
-use crate::sites::Sites;
+use crate::sites::{Sites, is_of_a_wharf};
 use crate::{blobs, lists, manifests, reply, uploads};
 
 /// The most characters of a `User-Agent` that are remembered.
@@ -412,8 +412,8 @@ impl OciEdge {
         Asked { endpoint, mirrored, caller, refusal: None, kept_for: None }
     }
 
-    /// Where the client may be sent. Another Wharf that mirrors this one could be sent to itself; and who comes by a signed
-    /// address has been sent already.
+    /// Where the client may be sent. Another Wharf could be sent to itself; and who comes by a signed address has been sent
+    /// already.
     fn sites(&self, head: &Parts) -> Option<&Sites> {
         let sites = self.sites.as_deref()?;
         let stays = ByUrl::answers(head.uri.path()) || is_of_a_wharf(&head.headers);
@@ -555,13 +555,6 @@ pub(crate) fn misrouted(error: RouteError) -> WireError {
         headers.insert(ALLOW, HeaderValue::from_static(methods));
     }
     WireError::from(error).with_headers(headers)
-}
-
-/// Whether a Wharf passes on what others want, as mirrors do: they say so in `Via`.
-fn is_of_a_wharf(headers: &HeaderMap) -> bool {
-    let hops = headers.get_all(VIA).iter().filter_map(|value| value.to_str().ok());
-    let mut hops = hops.flat_map(|value| value.split(','));
-    hops.any(|hop| hop.split_whitespace().nth(1).is_some_and(|by| by.starts_with("wharf")))
 }
 
 fn agent(headers: &HeaderMap) -> Option<String> {

@@ -4,9 +4,11 @@ use std::sync::Barrier;
 use std::time::Duration;
 
 use serde_json::json;
+use test_kit::certificate::Certificate;
+use test_kit::curl::{Curl, Version};
 use test_kit::house::{House, push_blob};
 use test_kit::http::Client;
-use test_kit::{Between, Fault, WharfServer, free_port, random};
+use test_kit::{Between, Fault, WharfServer, free_port, random, temp_dir};
 
 use crate::{EXE, KEY, Keys, NEW, metrics, now, sent, sign, site, wait_for_site};
 
@@ -180,4 +182,67 @@ fn nobody_is_sent_to_an_edge_that_does_not_know_the_key() {
     let old = sign(1, &digest, "team/app", now() + 600);
     assert_eq!(edge.get(&old).expect(200).body, b"a layer");
     assert_eq!(tiers.region.anybody().get(&old).expect(200).body, b"a layer");
+}
+
+#[test]
+fn a_site_with_tls_is_asked_by_the_certificate_that_is_trusted() {
+    let (dir, port) = (temp_dir(), free_port());
+    let certificate = Certificate::create(dir.path(), "edge");
+    let url = format!("https://127.0.0.1:{port}");
+    let keys = Keys::new(&[KEY]);
+    let start = |more: &str| {
+        let section = keys.section(&format!("min_bytes = 0\nlifetime = \"1d\"\n{}", site(&url, more)));
+        WharfServer::builder(EXE).config(&section).start()
+    };
+    let strange = start("");
+    let region = start(&format!("ca = \"{}\"", certificate.cert.display()));
+    let upstream = format!(
+        "upstream = \"region\"\n[[upstream]]\nkey = \"region\"\nregistry = \"{}\"\n",
+        region.authority()
+    );
+    let edge =
+        WharfServer::builder(EXE).port(port).tls(&certificate).config(&keys.section(&upstream)).start();
+    wait_for_site(&region.client(), &url, true);
+    let digest = push_blob(&region.client(), "team/app", b"a layer");
+    let path = format!("/v2/team/app/blobs/{digest}");
+    let address = sent(&region.client().get(&path), &edge.url());
+    assert!(address.contains("&repository=team/app&"), "{address}");
+    let get = Curl::tls(Version::Http2, &certificate).send("GET", &format!("{url}{address}"), &[], None);
+    assert_eq!(get.expect(200).body, b"a layer", "the edge is not sent to itself");
+    while !strange.log().contains("a site does not work") {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    push_blob(&strange.client(), "team/app", b"a layer");
+    assert_eq!(strange.client().get(&path).expect(200).body, b"a layer");
+}
+
+#[test]
+fn what_a_region_mirrors_is_at_its_edges() {
+    let keys = Keys::new(&[KEY]);
+    let port = free_port();
+    let url = format!("http://127.0.0.1:{port}");
+    let world = WharfServer::start(EXE);
+    let digest = push_blob(&world.client(), "team/app", b"a layer");
+    let upstream = |key: &str, server: &str| {
+        format!("[[upstream]]\nkey = \"{key}\"\nregistry = \"{server}\"\nnamespaces = [\"{key}.example\"]\n")
+    };
+    let sites = format!("min_bytes = 0\nlifetime = \"1d\"\n{}", site(&url, &near()));
+    let config = format!("{}{}", keys.section(&sites), upstream("world", &world.authority()));
+    let region = WharfServer::builder(EXE).config(&config).start();
+    let config =
+        format!("{}{}", keys.section("upstream = \"region\""), upstream("region", &region.authority()));
+    let edge = WharfServer::builder(EXE).port(port).config(&config).start();
+    wait_for_site(&region.client(), &url, true);
+    let client = region.client().with("X-Forwarded-For", NEAR);
+    // While it is on its way to the region it comes from there.
+    let path = format!("/v2/world/team/app/blobs/{digest}");
+    assert_eq!(client.get(&path).expect(200).body, b"a layer");
+    while !metrics(&client).contains("wharf_mirror_downloads 0\n") {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let address = sent(&client.get(&path), &url);
+    assert!(address.contains("&repository=world/team/app&"), "{address}");
+    let by_namespace = client.get(&format!("/v2/team/app/blobs/{digest}?ns=world.example"));
+    assert_eq!(sent(&by_namespace, &url), address, "whatever a client calls it");
+    assert_eq!(edge.client().get(&address).expect(200).body, b"a layer");
 }
