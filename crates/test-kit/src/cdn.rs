@@ -12,6 +12,9 @@ use crate::{Daemon, free_port, temp_dir, tools};
 /// The bytes of a part that it fetches at once.
 pub const SLICE: usize = 1 << 20;
 
+/// The path under which it has everything once more.
+pub const BEHIND: &str = "/behind";
+
 /// A cache before a server. Its address is known before it runs.
 pub struct Cdn {
     // Before the folder, because fields are dropped in this order and the process must end first.
@@ -64,6 +67,23 @@ fn configuration(dir: &Path, port: u16, origin: &str) -> String {
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|kind| format!("    {kind}_temp_path {dir}/{kind};\n"))
         .concat();
+    // What is passed on by the second is without what stands before `/edge/`.
+    let location = |path: &str, origin: &str| {
+        format!(
+            "        location {path}/edge/ {{
+            slice {SLICE};
+            proxy_cache edge;
+            proxy_cache_key $request_uri$slice_range;
+            proxy_cache_lock on;
+            proxy_set_header Range $slice_range;
+            proxy_set_header Authorization \"\";
+            proxy_http_version 1.1;
+            proxy_pass http://{origin};
+            add_header X-Cache $upstream_cache_status always;
+        }}\n"
+        )
+    };
+    let (root, behind) = (location("", origin), location(BEHIND, &format!("{origin}/edge/")));
     format!(
         "daemon off;
 user root;
@@ -76,18 +96,7 @@ http {{
     proxy_cache_path {dir}/cache keys_zone=edge:10m inactive=7d use_temp_path=off;
     server {{
         listen 127.0.0.1:{port};
-        location /edge/ {{
-            slice {SLICE};
-            proxy_cache edge;
-            proxy_cache_key $request_uri$slice_range;
-            proxy_cache_lock on;
-            proxy_set_header Range $slice_range;
-            proxy_set_header Authorization \"\";
-            proxy_http_version 1.1;
-            proxy_pass http://{origin};
-            add_header X-Cache $upstream_cache_status always;
-        }}
-    }}
+{root}{behind}    }}
 }}
 "
     )

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use test_kit::cdn::SLICE;
+use test_kit::cdn::{BEHIND, SLICE};
 use test_kit::house::push_blob;
-use test_kit::random;
+use test_kit::{Cdn, WharfServer, random};
 
-use crate::{Scene, now, until};
+use crate::{EXE, KEY, Keys, Scene, now, sent, site, until, wait_for_site};
 
 const SIZE: usize = 2 * SLICE + SLICE / 2;
 
@@ -66,7 +66,7 @@ fn a_range_alone_fetches_no_more_than_its_part() {
     let digest = push_blob(&scene.region.client(), "team/app", &bytes);
     let path = format!("/v2/team/app/blobs/{digest}");
     let asked = scene.region.client().request("GET", &path).header("Range", "bytes=1048580-1048600").send();
-    let address = crate::sent(&asked, &scene.cdn.url());
+    let address = sent(&asked, &scene.cdn.url());
     assert_eq!(address, scene.address(&path), "the address is the same for all parts");
     let part = scene.cdn.client().request("GET", &address).header("Range", "bytes=1048580-1048600").send();
     assert!(part.expect(206).body == bytes[1_048_580..=1_048_600]);
@@ -105,6 +105,22 @@ fn an_address_that_has_expired_is_refused_by_the_cdn_too() {
     let fresh = scene.address(&path);
     assert_ne!(fresh, address);
     assert_eq!(cdn.get(&fresh).expect(200).body, b"a layer");
+}
+
+#[test]
+fn a_cdn_may_have_it_all_below_a_path() {
+    let (keys, mut cdn) = (Keys::new(&[KEY]), Cdn::new());
+    let url = format!("{}{BEHIND}", cdn.url());
+    let section = keys.section(&format!("min_bytes = 0\nlifetime = \"1d\"\n{}", site(&url, "")));
+    let region = WharfServer::builder(EXE).config(&section).start();
+    cdn.start(&region.authority());
+    wait_for_site(&region.client(), &url, true);
+    let digest = push_blob(&region.client(), "team/app", b"a layer");
+    let address = sent(&region.client().get(&format!("/v2/team/app/blobs/{digest}")), &url);
+    for cache in ["MISS", "HIT"] {
+        let read = cdn.client().get(&format!("{BEHIND}{address}")).expect(200);
+        assert_eq!((read.body.as_slice(), read.require("x-cache")), (&b"a layer"[..], cache));
+    }
 }
 
 #[test]
