@@ -204,6 +204,23 @@ mod tests {
     }
 
     #[test]
+    fn a_signed_address_is_good_for_one_repository() {
+        let holder = Subject::of_signed_url(&"team/sealed/app".parse().unwrap());
+        let check = |action: Action, target: Target, expect: bool| {
+            assert_eq!(allowed(&projects(), &holder, action, &target), expect, "{action} {target:?}");
+        };
+        check(Action::Pull, repository("team/sealed/app"), true);
+        check(Action::Pull, repository("team/sealed/app/more"), false);
+        check(Action::Pull, repository("team/sealed"), false);
+        check(Action::Pull, repository("open/app"), false);
+        check(Action::Pull, Target::System, false);
+        for action in Action::all().filter(|action| *action != Action::Pull) {
+            check(action, repository("team/sealed/app"), false);
+        }
+        assert!(authorise_listing(&projects(), &holder).is_err());
+    }
+
+    #[test]
     fn a_grant_says_what_was_allowed() {
         let context = Arc::new(Context::default());
         let developer = somebody(&[(Some("team"), "developer")]);

@@ -93,6 +93,15 @@ impl Subject {
         Self::new(Actor::Anonymous, "anonymous", Arc::clone(&NOTHING))
     }
 
+    /// Whoever has an address that this registry signed, or one that it trusts: it is good for pulling from one repository.
+    pub fn of_signed_url(repository: &RepoName) -> Self {
+        let pull = ActionSet::of(&[Action::Pull]);
+        let rights = Rights { system: pull, ..Rights::default() };
+        let repositories = HashMap::from([(repository.clone(), pull)]);
+        let subject = Self::new(Actor::Anonymous, "signed-url", Arc::new(rights));
+        subject.within(Scope::Repositories { repositories, catalog: false })
+    }
+
     /// Whoever may open the socket in the data folder: they could do anything to the files as well.
     pub fn local() -> Self {
         let rights = Rights { system: ActionSet::ALL, ..Rights::default() };

@@ -8,7 +8,7 @@ use registry::{FoundBlob, Want};
 
 use crate::edge::Call;
 use crate::error::WireError;
-use crate::reply::{self, Content, Selected};
+use crate::reply::{self, Caching, Content, Selected};
 
 pub(crate) async fn get(
     call: &Call<'_>,
@@ -24,7 +24,7 @@ pub(crate) async fn get(
         digest,
         media_type: "application/octet-stream",
         total: found.size(),
-        caching: if is_sure { reply::IMMUTABLE } else { reply::UNSURE },
+        caching: if is_sure { Caching::Immutable } else { Caching::Unsure },
     };
     let selected = content.select(call)?;
     let range = match selected {
@@ -33,6 +33,11 @@ pub(crate) async fn get(
         Selected::Whole => None,
         Selected::Part { offset, length } => Some(ByteRange { offset, length }),
     };
+    if let FoundBlob::Stored(record) = &found
+        && let Some(location) = call.elsewhere(repository, digest, record.size)
+    {
+        return Ok(reply::elsewhere(digest, &location));
+    }
     let read = call.pull.read_blob(&grant, digest, found, range).await?;
     Ok(content.respond(call, selected, body(read)))
 }

@@ -1,12 +1,11 @@
 //! The edge itself: finds out what is asked and by whom, runs the handler, and tells the observer.
 
-use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use access::{
-    Action, Actor, Caller, Context, Denied, Gate, Grant, Listing, Presented, Projects, Subject, Target,
+    Action, Caller, Context, Denied, Gate, Grant, Listing, Presented, Projects, Subject, Target,
     Unauthenticated, allowed, authorise, authorise_listing,
 };
 use futures_util::future::BoxFuture;
@@ -14,17 +13,20 @@ use http::header::{ACCEPT_ENCODING, ALLOW, AUTHORIZATION, HOST, HeaderValue, USE
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_kit::{
-    Admitted, Body, BodyBudget, ConnInfo, Fair, Forwarded, Handler, Keys, PeerAddr, Refused, RequestBody,
-    RequestId, TrustedProxies, X_REQUEST_ID, credential,
+    Body, BodyBudget, ConnInfo, Fair, Forwarded, Handler, Keys, PeerAddr, RequestBody, RequestId,
+    TrustedProxies, X_REQUEST_ID, credential,
 };
-use oci::{Reference, RepoName};
+use oci::{Digest, Reference, RepoName};
 use registry::{Located, Pull, Registry, RegistryError};
 
+use crate::by_url::{ByUrl, Opened};
 use crate::challenge::Challenge;
 use crate::endpoint::{Endpoint, QUERY_MAX, RouteError};
 use crate::error::{Code, WireError};
+use crate::fair_use::{FairUse, crowded};
 use crate::operation::{Operation, Permission};
 use crate::reply::{DOCKER_CONTENT_DIGEST, OCI_NAMESPACE};
+use crate::sites::{Sites, is_of_a_wharf};
 use crate::{blobs, lists, manifests, reply, uploads};
 
 /// The most characters of a `User-Agent` that are remembered.
@@ -78,13 +80,10 @@ pub struct OciEdge {
     observer: Arc<dyn Observe>,
     bodies: BodyBudget,
     fair: Option<FairUse>,
-}
-
-/// How much one may take.
-struct FairUse {
-    fair: Arc<Fair>,
-    /// The projects that have limits of their own, which hold for all that is below them, too.
-    projects: HashSet<Arc<str>>,
+    /// Where else blobs are to be had.
+    sites: Option<Arc<Sites>>,
+    /// Answers who comes by a signed address.
+    by_url: Option<Arc<ByUrl>>,
 }
 
 /// One request, taken apart.
@@ -100,12 +99,14 @@ pub(crate) struct Call<'a> {
     /// Whether a proxy that might compress stands between.
     pub(crate) may_be_compressed: bool,
     gate: &'a dyn Gate,
-    subject: Arc<Subject>,
+    pub(crate) subject: Arc<Subject>,
     projects: Arc<Projects>,
-    context: Arc<Context>,
+    pub(crate) context: Arc<Context>,
     operation: Operation,
     /// Where the client sees us, for challenges.
     origin: Option<String>,
+    /// Where the client may be sent.
+    sites: Option<&'a Sites>,
 }
 
 impl Call<'_> {
@@ -145,6 +146,11 @@ impl Call<'_> {
         let target = Target::Repository(repository.clone());
         authorise(&self.projects, &self.subject, &self.context, action, target)
             .map_err(|denied| self.denied(repository, denied))
+    }
+
+    /// Where the client is to read a blob of this size that is here, if not from here.
+    pub(crate) fn elsewhere(&self, repository: &RepoName, digest: &Digest, size: u64) -> Option<String> {
+        self.sites?.send(self.context.address, repository, digest, size)
     }
 
     pub(crate) fn listing(&self) -> Result<Listing, WireError> {
@@ -187,6 +193,25 @@ impl Call<'_> {
         error: Option<&'static str>,
     ) -> Challenge<'a> {
         Challenge { origin: self.origin.as_deref(), operation: Some(self.operation), repository, error }
+    }
+}
+
+/// What a request asks for, and who sends it.
+struct Asked {
+    endpoint: Result<Endpoint, WireError>,
+    /// Whether the repository is an upstream's.
+    mirrored: bool,
+    caller: Caller,
+    /// Why it is refused whoever sends it.
+    refusal: Option<WireError>,
+    /// For how many seconds the answer may be kept, where the request came by a signed address.
+    kept_for: Option<u64>,
+}
+
+impl From<Opened> for Asked {
+    fn from(opened: Opened) -> Self {
+        let Opened { endpoint, caller, refusal, kept_for } = opened;
+        Self { endpoint, mirrored: false, caller, refusal, kept_for: Some(kept_for) }
     }
 }
 
@@ -256,7 +281,17 @@ impl OciEdge {
         observer: Arc<dyn Observe>,
     ) -> Self {
         let pull = Arc::clone(&registry) as Arc<dyn Pull>;
-        Self { registry, pull, gate, proxies, observer, bodies: BodyBudget::new(BODIES_MAX), fair: None }
+        Self {
+            registry,
+            pull,
+            gate,
+            proxies,
+            observer,
+            bodies: BodyBudget::new(BODIES_MAX),
+            fair: None,
+            sites: None,
+            by_url: None,
+        }
     }
 
     /// The same, where `pull` answers who pulls.
@@ -270,6 +305,18 @@ impl OciEdge {
     pub fn fairly(self, fair: Arc<Fair>, projects: impl IntoIterator<Item = String>) -> Self {
         let projects = projects.into_iter().map(Arc::from).collect();
         Self { fair: Some(FairUse { fair, projects }), ..self }
+    }
+
+    /// The same, where clients are sent to sites for blobs.
+    #[must_use]
+    pub fn sending_to(self, sites: Arc<Sites>) -> Self {
+        Self { sites: Some(sites), ..self }
+    }
+
+    /// The same, which also answers below `/edge`.
+    #[must_use]
+    pub fn answering(self, by_url: Arc<ByUrl>) -> Self {
+        Self { by_url: Some(by_url), ..self }
     }
 
     async fn answer(&self, conn: &ConnInfo, request: Request<RequestBody>) -> Response<Body> {
@@ -288,22 +335,24 @@ impl OciEdge {
             // A proxy that speaks for somebody else is not at this machine's keyboard.
             local: matches!(conn.peer, PeerAddr::Unix { .. }) && forwarded.client.is_none(),
         };
-        let path = head.uri.path().strip_prefix("/v2").unwrap_or_default();
-        let endpoint = Endpoint::parse(&head.method, path, head.uri.query());
         let namespace = namespace(&head);
-        let (endpoint, mirrored) = self.locate(endpoint, namespace.as_deref()).await;
+        let Asked { endpoint, mirrored, caller, refusal, kept_for } =
+            self.asked(&arrived, namespace.as_deref()).await;
         let operation = endpoint.as_ref().ok().map(Endpoint::operation);
         let name = operation.map_or("none", Operation::name);
         let repository = endpoint.as_ref().ok().and_then(Endpoint::repository).cloned();
         let reference = endpoint.as_ref().ok().and_then(Endpoint::reference);
-        let Caller { subject, signed_in, claimed } = Caller::of(&*self.gate, arrived.presented()).await;
-        let outcome = match (&subject, endpoint) {
-            (Ok(subject), Ok(endpoint)) => {
+        let Caller { subject, signed_in, claimed } = caller;
+        let outcome = match (&subject, endpoint, refusal) {
+            (Ok(_), Ok(_), Some(refusal)) => {
+                Err(self.refused_in_turn(arrived.context.address, refusal).await)
+            }
+            (Ok(subject), Ok(endpoint), None) => {
                 let outcome = self.dispatch(&arrived, subject, endpoint, body).await;
                 if mirrored { outcome.map_err(WireError::at_a_mirror) } else { outcome }
             }
-            (Ok(_), Err(error)) => Err(error),
-            (Err(error), _) => {
+            (Ok(_), Err(error), _) => Err(error),
+            (Err(error), ..) => {
                 let refusal = arrived.not_accepted(operation, repository.as_ref(), error);
                 Err(self.refused_in_turn(arrived.context.address, refusal).await)
             }
@@ -315,6 +364,9 @@ impl OciEdge {
         let mut response = outcome.unwrap_or_else(|error| arrived.refuse(name, subject.as_deref(), error));
         if let Some(namespace) = namespace.filter(|_| mirrored) {
             response.headers_mut().insert(OCI_NAMESPACE, reply::value(&namespace));
+        }
+        if let (Some(by_url), Some(kept_for)) = (&self.by_url, kept_for) {
+            by_url.finish(&mut response, kept_for);
         }
         let digest = response.headers().get(DOCKER_CONTENT_DIGEST).and_then(|value| value.to_str().ok());
         let observation = Observation {
@@ -345,6 +397,27 @@ impl OciEdge {
             response.headers_mut().insert(X_REQUEST_ID, id);
         }
         response
+    }
+
+    /// What a request asks for, and who sends it: by what it shows of them, or by the address itself.
+    async fn asked(&self, arrived: &Arrived<'_>, namespace: Option<&str>) -> Asked {
+        let head = arrived.head;
+        if let Some(by_url) = self.by_url.as_ref().filter(|_| ByUrl::answers(head.uri.path())) {
+            return by_url.open(head).into();
+        }
+        let path = head.uri.path().strip_prefix("/v2").unwrap_or_default();
+        let endpoint = Endpoint::parse(&head.method, path, head.uri.query());
+        let (endpoint, mirrored) = self.locate(endpoint, namespace).await;
+        let caller = Caller::of(&*self.gate, arrived.presented()).await;
+        Asked { endpoint, mirrored, caller, refusal: None, kept_for: None }
+    }
+
+    /// Where the client may be sent. Another Wharf could be sent to itself; and who comes by a signed address has been sent
+    /// already.
+    fn sites(&self, head: &Parts) -> Option<&Sites> {
+        let sites = self.sites.as_deref()?;
+        let stays = ByUrl::answers(head.uri.path()) || is_of_a_wharf(&head.headers);
+        (!stays).then_some(sites)
     }
 
     /// What a client means by the name that it uses, and whether that is an upstream's.
@@ -401,6 +474,7 @@ impl OciEdge {
             context: Arc::clone(&arrived.context),
             operation: endpoint.operation(),
             origin: self.gate.challenges().then(|| arrived.origin()).flatten(),
+            sites: self.sites(arrived.head),
         };
         let Some(fair_use) = &self.fair else { return dispatch(&call, endpoint, body).await };
         let moves_a_blob = call.operation.moves_a_blob() && !call.is_head();
@@ -414,38 +488,15 @@ impl OciEdge {
     }
 }
 
-impl FairUse {
-    async fn admit(&self, call: &Call<'_>, repository: Option<&RepoName>) -> Result<Admitted, WireError> {
-        let keys = Keys {
-            address: call.context.address,
-            identity: match call.subject.actor() {
-                Actor::Anonymous => None,
-                Actor::User(name) | Actor::Robot(name) => Some(Arc::clone(name)),
-                other => Some(other.to_string().into()),
-            },
-            project: repository.map(|repository| self.project(repository)),
-        };
-        self.fair.admit(keys).await.map_err(crowded)
-    }
-
-    /// The innermost project that has limits of its own, or else the outermost.
-    fn project(&self, repository: &RepoName) -> Arc<str> {
-        let own = repository.projects().find_map(|name| self.projects.get(name).cloned());
-        own.unwrap_or_else(|| repository.project().into())
-    }
-}
-
-fn crowded(refused: Refused) -> WireError {
-    WireError::new(StatusCode::TOO_MANY_REQUESTS, Code::TooManyRequests, refused.to_string())
-        .retry_after(refused.retry_after)
-}
-
 impl Handler for OciEdge {
     fn call(
         self: Arc<Self>,
         conn: Arc<ConnInfo>,
         request: Request<RequestBody>,
     ) -> BoxFuture<'static, Response<Body>> {
+        if let Some(state) = self.by_url.as_ref().and_then(|by_url| by_url.state(&request)) {
+            return Box::pin(std::future::ready(state));
+        }
         Box::pin(async move { self.answer(&conn, request).await })
     }
 }
@@ -498,7 +549,7 @@ fn unknown_namespace(namespace: &str) -> WireError {
     WireError::new(StatusCode::NOT_FOUND, Code::NameUnknown, message)
 }
 
-fn misrouted(error: RouteError) -> WireError {
+pub(crate) fn misrouted(error: RouteError) -> WireError {
     let mut headers = HeaderMap::new();
     if let RouteError::Method(methods) = &error {
         headers.insert(ALLOW, HeaderValue::from_static(methods));

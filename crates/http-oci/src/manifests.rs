@@ -8,7 +8,7 @@ use registry::{PushedManifest, Stale, Want};
 
 use crate::edge::Call;
 use crate::error::{Code, WireError};
-use crate::reply::{self, Content, DOCKER_CONTENT_DIGEST, OCI_SUBJECT, OCI_TAG, Selected};
+use crate::reply::{self, Caching, Content, DOCKER_CONTENT_DIGEST, OCI_SUBJECT, OCI_TAG, Selected};
 
 pub(crate) async fn get(
     call: &Call<'_>,
@@ -19,7 +19,7 @@ pub(crate) async fn get(
     let want = if call.is_head() { Want::Head } else { Want::Bytes };
     let found = call.pull.manifest(&grant, reference, want).await?;
     let caching =
-        if matches!(reference, Reference::Digest(_)) { reply::IMMUTABLE } else { reply::REVALIDATE };
+        if matches!(reference, Reference::Digest(_)) { Caching::Immutable } else { Caching::Revalidate };
     let media_type = found.media_type.as_str();
     let content = Content { digest: &found.digest, media_type, total: found.size, caching };
     let selected = content.select(call)?;

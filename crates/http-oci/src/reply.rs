@@ -1,8 +1,8 @@
 //! Small pieces that responses are made of.
 
 use http::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG,
-    HeaderName, HeaderValue, LINK, LOCATION,
+    ACCEPT_RANGES, AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE,
+    CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LINK, LOCATION,
 };
 use http::{HeaderMap, Response, StatusCode};
 use http_kit::{Body, ByteRange, ETag, Precondition};
@@ -13,12 +13,33 @@ use serde::Serialize;
 use crate::edge::Call;
 use crate::error::{Code, WireError};
 
-/// How long content may be kept that is named by its digest: it never means anything else.
-pub(crate) const IMMUTABLE: &str = "max-age=31536000, immutable";
-/// The same for content that is named by a tag, which may move: ask again, the `ETag` makes it cheap.
-pub(crate) const REVALIDATE: &str = "no-cache";
-/// The same for what nobody has verified yet.
-pub(crate) const UNSURE: &str = "no-store";
+/// That something is kept nowhere.
+pub(crate) const NO_STORE: &str = "no-store";
+
+/// How long content may be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Caching {
+    /// It is named by its digest, and never means anything else.
+    Immutable,
+    /// It is named by a tag, which may move: ask again, the `ETag` makes it cheap.
+    Revalidate,
+    /// Nobody has verified it yet.
+    Unsure,
+}
+
+impl Caching {
+    /// The header. What was given to somebody with a credential is for them: there are caches that keep it for all
+    /// unless they are told not to.
+    const fn header(self, is_personal: bool) -> &'static str {
+        match (self, is_personal) {
+            (Self::Immutable, false) => "max-age=31536000, immutable",
+            (Self::Immutable, true) => "private, max-age=31536000, immutable",
+            (Self::Revalidate, false) => "no-cache",
+            (Self::Revalidate, true) => "private, no-cache",
+            (Self::Unsure, _) => NO_STORE,
+        }
+    }
+}
 
 pub(crate) const DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 pub(crate) const DOCKER_UPLOAD_UUID: HeaderName = HeaderName::from_static("docker-upload-uuid");
@@ -35,6 +56,16 @@ const VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_'
 pub(crate) fn empty(status: StatusCode) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = status;
+    response
+}
+
+/// Sends the client to where it can read the content, range and all. Nobody keeps that: the address expires.
+pub(crate) fn elsewhere(digest: &Digest, location: &str) -> Response<Body> {
+    let mut response = empty(StatusCode::TEMPORARY_REDIRECT);
+    let headers = response.headers_mut();
+    headers.insert(LOCATION, value(location));
+    headers.insert(DOCKER_CONTENT_DIGEST, value(&digest.to_string()));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static(NO_STORE));
     response
 }
 
@@ -94,7 +125,7 @@ pub(crate) struct Content<'a> {
     /// The size of the whole, in bytes.
     pub(crate) total: u64,
     /// How long it may be kept.
-    pub(crate) caching: &'static str,
+    pub(crate) caching: Caching,
 }
 
 impl Content<'_> {
@@ -147,7 +178,8 @@ impl Content<'_> {
         let digest = self.digest.to_string();
         headers.insert(DOCKER_CONTENT_DIGEST, value(&digest));
         headers.insert(ETAG, value(&format!("\"{digest}\"")));
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static(self.caching));
+        let caching = self.caching.header(call.headers.contains_key(AUTHORIZATION));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static(caching));
         headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
         headers.insert(CONTENT_TYPE, value(self.media_type));
         headers.extend(range.map(|range| (CONTENT_RANGE, range)));

@@ -399,8 +399,10 @@ fn wanted(operation: Operation) -> &'static str {
 /// digest: nothing else would tell which tag they pulled.
 fn taken(observation: &http_oci::Observation<'_>) -> Option<&'static str> {
     let http_oci::Observation { operation, status, method, reference, .. } = *observation;
+    // Who is sent elsewhere for a blob takes it there, and what a cache there gives out nobody here is told.
+    let is_given = status.is_success() || status == StatusCode::TEMPORARY_REDIRECT;
     match (operation, method) {
-        _ if !status.is_success() => None,
+        _ if !is_given => None,
         (Some(Operation::GetManifest), &Method::GET) => Some("pull"),
         (Some(Operation::GetBlob), &Method::GET) => Some("pull.blob"),
         (Some(Operation::GetManifest), &Method::HEAD)

@@ -74,6 +74,9 @@ pub(crate) const BOUNDS: &[Bound] = &[
     bound("uploads.max_age", "1s", "365d"),
     bound("mirror.max_bytes", "0", "1125899906842624"),
     bound("mirror.free_bytes", "0", "1099511627776"),
+    bound("edge.lifetime", "1s", "7d"),
+    bound("edge.min_bytes", "0", "1099511627776"),
+    bound("edge.probe_every", "1s", "1h"),
 ];
 
 /// Refuses a configuration with a limit beyond its bounds.
@@ -130,14 +133,15 @@ mod tests {
 
     #[test]
     fn every_limit_has_bounds() {
-        for section in ["http", "auth", "fair", "limits", "cache", "uploads", "mirror"] {
+        for section in ["http", "auth", "fair", "limits", "cache", "uploads", "mirror", "edge"] {
             let table = defaults();
             for (name, value) in table[section].as_table().unwrap() {
                 let key = format!("{section}.{name}");
                 let bounded = BOUNDS.iter().any(|bound| bound.key == key);
                 // The crate `ldap` bounds its own.
                 let is_section = value.is_array() || value.is_table();
-                let is_word = ["auth.mode", "auth.public_url"].contains(&&*key);
+                let is_word =
+                    ["auth.mode", "auth.public_url", "edge.key_file", "edge.upstream"].contains(&&*key);
                 assert!(bounded || is_section || is_word, "{key}");
             }
         }

@@ -14,6 +14,7 @@ use toml::{Table, Value};
 use crate::audit::AuditConfig;
 use crate::bounds;
 use crate::console::OidcConfig;
+use crate::edge::EdgeSection;
 use crate::external::{LdapSection, WorkloadSection};
 use crate::fair::FairConfig;
 use crate::log::{LogConfig, LogFormat};
@@ -53,6 +54,8 @@ pub struct Config {
     pub uploads: UploadsConfig,
     /// The cache of upstreams.
     pub mirror: MirrorSection,
+    /// Blobs from nearer by.
+    pub edge: EdgeSection,
     /// The registries whose content is to be had here, too.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub upstream: Vec<UpstreamSection>,
@@ -219,6 +222,7 @@ impl Default for Config {
             gc: GcConfig::default(),
             uploads: UploadsConfig::default(),
             mirror: MirrorSection::default(),
+            edge: EdgeSection::default(),
             upstream: Vec::new(),
         }
     }
@@ -404,6 +408,7 @@ impl Config {
             );
         }
         self.auth.check_pages()?;
+        self.edge.check(&self.upstream)?;
         if self.tls.certificate.as_os_str().is_empty() != self.tls.key.as_os_str().is_empty() {
             bail!("TLS needs both `tls.certificate` and `tls.key`");
         }

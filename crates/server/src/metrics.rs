@@ -15,6 +15,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use registry::GcSummary;
 
+use crate::edge::Edge;
+use crate::edge_metrics::EdgeMetrics;
 use crate::mirror_metrics::MirrorMetrics;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -81,6 +83,16 @@ impl Metrics {
     pub(crate) fn with_mirror(mut self, mirror: Option<&Arc<Mirror>>) -> Self {
         if let Some(mirror) = mirror {
             self.registry.register_collector(Box::new(MirrorMetrics(Arc::clone(mirror))));
+        }
+        self
+    }
+
+    /// The same, with those of sites and signed addresses where there are keys.
+    #[must_use]
+    pub(crate) fn with_edge(mut self, edge: &Edge) -> Self {
+        if let Some(by_url) = &edge.by_url {
+            let (sites, by_url) = (edge.all.clone(), Arc::clone(by_url));
+            self.registry.register_collector(Box::new(EdgeMetrics { sites, by_url }));
         }
         self
     }

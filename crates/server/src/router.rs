@@ -8,6 +8,7 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_admin::TokenEdge;
 use http_kit::{Body, ConnInfo, Handler, RequestBody};
+use http_oci::ByUrl;
 use meta::MetaStore;
 
 use crate::audit::Observers;
@@ -18,6 +19,8 @@ const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=
 /// The public listeners: the registry, and what an operator's tools ask for.
 pub(crate) struct Public {
     pub(crate) oci: Arc<dyn Handler>,
+    /// Whether it answers signed addresses, too.
+    pub(crate) answers_by_url: bool,
     pub(crate) operation: Arc<Operation>,
     /// What there is where there are users.
     pub(crate) accounts: Option<Accounts>,
@@ -52,11 +55,11 @@ impl Handler for Public {
         conn: Arc<ConnInfo>,
         request: Request<RequestBody>,
     ) -> BoxFuture<'static, Response<Body>> {
-        if is_below(request.uri().path(), "/v2") {
+        let path = request.uri().path();
+        if is_below(path, "/v2") || self.answers_by_url && ByUrl::answers(path) {
             return Arc::clone(&self.oci).call(conn, request);
         }
         if let Some(accounts) = &self.accounts {
-            let path = request.uri().path();
             if is_below(path, "/api") {
                 return Arc::clone(&accounts.admin).call(conn, request);
             }

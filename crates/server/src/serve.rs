@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use crate::audit::{self, Auditor, Observers};
 use crate::config::Config;
 use crate::console;
+use crate::edge::Edge;
 use crate::log;
 use crate::maintenance;
 use crate::memory;
@@ -46,13 +47,15 @@ pub async fn serve(config: Config) -> Result<()> {
     let identity = users::open(&config, &store).await?;
     let mirror =
         upstreams::open(&config.upstream, &config.mirror, config.auth.public_url(), &store.registry)?;
-    let metrics = Arc::new(Metrics::new().with_mirror(mirror.as_ref()));
+    let edge = config.edge.open(mirror.as_ref())?;
+    let metrics = Arc::new(Metrics::new().with_mirror(mirror.as_ref()).with_edge(&edge));
     let observers = Arc::new(Observers {
         metrics: Arc::clone(&metrics),
         auditor: auditor.clone(),
         refusals: Refusals::default(),
     });
-    let listeners = listeners(&config, &store, &observers, identity.as_ref(), tls.as_ref(), mirror).await?;
+    let listeners =
+        listeners(&config, &store, &observers, identity.as_ref(), tls.as_ref(), mirror, edge).await?;
     let (stopping, stopped) = watch::channel(false);
     let jobs = maintenance::runner(&config, &store, &metrics, identity.as_ref())?.run(stopped);
     let signals = signals(tls)?;
@@ -100,6 +103,7 @@ async fn listeners(
     identity: Option<&Arc<Identity>>,
     tls: Option<&Arc<Tls>>,
     mirror: Option<Arc<Mirror>>,
+    edge: Edge,
 ) -> Result<Vec<Listener>> {
     let gate: Arc<dyn Gate> = match identity {
         Some(identity) => Arc::clone(identity) as Arc<dyn Gate>,
@@ -116,6 +120,8 @@ async fn listeners(
         Some(fair) => oci.fairly(fair, config.fair.projects.keys().cloned()),
         None => oci,
     };
+    let answers_by_url = edge.by_url.is_some();
+    let oci = edge.around(oci);
     let operation = Arc::new(Operation { meta: Arc::clone(&store.meta), observers: Arc::clone(observers) });
     let admin = AdminEdge::new(Arc::clone(registry), gate, identity.cloned(), proxies(config)?)
         .observed(Arc::clone(observers) as Arc<dyn http_admin::Observe>)
@@ -138,7 +144,7 @@ async fn listeners(
         }
         None => None,
     };
-    let public = Arc::new(Public { oci: Arc::new(oci), operation, accounts });
+    let public = Arc::new(Public { oci: Arc::new(oci), answers_by_url, operation, accounts });
     let local = Arc::new(Local { admin, public: Arc::clone(&public) });
     let mut listeners = vec![Listener::unix(&socket(&config.data), local).await?];
     for address in &config.listen {

@@ -5,6 +5,7 @@
 //! a message that says what was run and what it answered, because in a test there is nobody to handle an error.
 
 pub mod between;
+pub mod cdn;
 pub mod certificate;
 pub mod command;
 pub mod curl;
@@ -21,6 +22,7 @@ pub mod tools;
 pub mod wharf;
 
 pub use between::{Between, Fault};
+pub use cdn::Cdn;
 pub use command::Cmd;
 pub use house::House;
 pub use issuer::Issuer;

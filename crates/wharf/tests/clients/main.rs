@@ -6,6 +6,7 @@ mod buildah;
 mod containerd;
 mod crane;
 mod docker;
+mod edge;
 mod fair;
 mod helm;
 mod mirrored;

@@ -19,7 +19,15 @@ fn limited(limit: u64, remaining: u64) -> Fault {
 
 /// A scene in which each of the counts is another.
 fn busy() -> Scene {
-    let scene = Scene::new("fresh_for = \"0s\"\nstale_for = \"0s\"\nabsent_for = \"0s\"");
+    // With a site, whose metrics alerts are about, too.
+    let dir = test_kit::temp_dir();
+    let keys = dir.path().join("keys");
+    std::fs::write(&keys, "01".repeat(32)).expect("a file can be written");
+    let edge =
+        format!("[edge]\nkey_file = \"{}\"\n[[edge.site]]\nurl = \"https://cdn.example\"", keys.display());
+    let scene = Scene::new(&format!(
+        "fresh_for = \"0s\"\nstale_for = \"0s\"\nabsent_for = \"0s\"\n{edge}\nprobe = false"
+    ));
     let mirror = scene.mirror();
     let pushed = scene.push("library/app", "v1");
     pull(&mirror, "hub/app", "v1").expect(200);

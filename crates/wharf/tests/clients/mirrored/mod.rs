@@ -1,7 +1,7 @@
 //! Real clients through a mirror of real registries: what they have pulled once they pull again when the upstreams have
 //! gone.
 
-mod cri;
+pub mod cri;
 mod signed_in;
 mod tokens;
 mod upstreams;
