@@ -12,6 +12,7 @@ mod manifests;
 mod operation;
 mod reply;
 mod uploads;
+mod via;
 
 pub use challenge::SERVICE;
 pub use edge::{Observation, Observe, OciEdge};

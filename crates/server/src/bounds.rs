@@ -74,6 +74,7 @@ pub(crate) const BOUNDS: &[Bound] = &[
     bound("uploads.max_age", "1s", "365d"),
     bound("mirror.max_bytes", "0", "1125899906842624"),
     bound("mirror.free_bytes", "0", "1099511627776"),
+    bound("mirror.peer_timeout", "1s", "5m"),
 ];
 
 /// Refuses a configuration with a limit beyond its bounds.
@@ -137,7 +138,7 @@ mod tests {
                 let bounded = BOUNDS.iter().any(|bound| bound.key == key);
                 // The crate `ldap` bounds its own.
                 let is_section = value.is_array() || value.is_table();
-                let is_word = ["auth.mode", "auth.public_url"].contains(&&*key);
+                let is_word = ["auth.mode", "auth.public_url", "mirror.name"].contains(&&*key);
                 assert!(bounded || is_section || is_word, "{key}");
             }
         }

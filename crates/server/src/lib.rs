@@ -12,6 +12,7 @@ mod maintenance;
 mod memory;
 mod metrics;
 mod mirror_metrics;
+mod peers;
 mod refusals;
 mod router;
 mod serve;
@@ -19,6 +20,7 @@ mod span;
 mod store;
 mod upstreams;
 mod users;
+mod windows;
 
 pub use admin::{AdminReply, AdminRequest, admin};
 pub use config::{AuthMode, Config, Overrides};
