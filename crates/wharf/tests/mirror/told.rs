@@ -148,7 +148,7 @@ fn upstreams_are_listed_and_cut_off_by_administrators() {
     assert_eq!(registries(&house, 0)[0]["closed"], Value::Null);
 
     // Who cut it off is in the journal; that somebody looked is not.
-    let records = house.admin.get("/api/v1/audit?text=upstreams&order=oldest").expect(200).json();
+    let records = house.admin.get("/api/v1/audit?text=v1/upstreams&order=oldest").expect(200).json();
     let told = |record: &Value| ["actor", "action", "outcome", "detail"].map(|name| record[name].clone());
     let records: Vec<_> = records["items"].as_array().expect("a list").iter().map(told).collect();
     let path = "/api/v1/upstreams/hub/outage";
