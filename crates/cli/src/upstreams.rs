@@ -17,6 +17,7 @@ const COLUMNS: &[Column] = &[
     Column("registry", |row| cell(&row["registry"]["host"])),
     Column("state", |row| state(&row["registry"])),
     Column("left", |row| left(&row["registry"])),
+    Column("at once", |row| at_once(&row["now"])),
     Column("hits", |row| cell(&row["stats"]["hits"])),
     Column("misses", |row| cell(&row["stats"]["misses"])),
     Column("stale", |row| cell(&row["stats"]["stale"])),
@@ -37,7 +38,7 @@ fn rows(upstream: &Value) -> Vec<Value> {
     let row = |(number, registry): (usize, &Value)| match number {
         0 => json!({
             "key": upstream["key"], "namespaces": upstream["namespaces"], "registry": registry,
-            "stats": upstream["stats"],
+            "now": upstream["now"], "stats": upstream["stats"],
         }),
         _ => json!({"registry": registry}),
     };
@@ -65,9 +66,26 @@ fn left(registry: &Value) -> String {
     }
 }
 
+/// How many blobs it may send at once now, and how fast.
+fn at_once(now: &Value) -> String {
+    let Some(downloads) = now["downloads"].as_u64() else { return "-".into() };
+    match now["bandwidth"].as_u64() {
+        Some(bandwidth) if bandwidth > 0 => format!("{downloads}, {}/s", size(bandwidth)),
+        _ => downloads.to_string(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_upstream_says_how_much_may_come_at_once() {
+        let check = |now: Value, expect: &str| assert_eq!(at_once(&now), expect, "{now}");
+        check(Value::Null, "-");
+        check(json!({"downloads": 16, "bandwidth": 0}), "16");
+        check(json!({"downloads": 2, "bandwidth": 1_048_576}), &format!("2, {}/s", size(1_048_576)));
+    }
 
     #[test]
     fn registries_say_how_they_stand() {

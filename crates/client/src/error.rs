@@ -149,6 +149,8 @@ pub enum FailureKind {
     },
     /// The registry, its token server or the way there does not work: another time, or another registry, may do.
     Failing,
+    /// The request has come back to a registry that it had been through.
+    Loops,
     /// What was asked for or set up is wrong in itself.
     Invalid,
 }
@@ -181,6 +183,7 @@ impl FailureKind {
             404 | 410 => Self::NotFound,
             401 | 403 => Self::Denied,
             429 => Self::Limited { retry_after },
+            508 => Self::Loops,
             408 | 500.. => Self::Failing,
             // A name that this registry does not take says nothing of its health.
             400..=499 => Self::Invalid,
@@ -229,10 +232,8 @@ impl ClientError {
     pub fn is_outage(&self) -> bool {
         match self {
             Self::Lost { .. } | Self::Silent { .. } => true,
-            Self::Status { status, elsewhere, .. } => {
-                !elsewhere && (status.is_server_error() || *status == 408)
-            }
-            Self::Busy { status, .. } => status.is_server_error() || *status == 408,
+            Self::Status { status, elsewhere, .. } => !elsewhere && is_outage(*status),
+            Self::Busy { status, .. } => is_outage(*status),
             Self::Auth { error, .. } => error.is_outage(),
             _ => false,
         }
@@ -268,6 +269,11 @@ impl ClientError {
             error => TransferError::end(error),
         }
     }
+}
+
+/// That a request came back is the fault of who asked.
+fn is_outage(status: StatusCode) -> bool {
+    (status.is_server_error() && status != StatusCode::LOOP_DETECTED) || status == StatusCode::REQUEST_TIMEOUT
 }
 
 /// An error with its causes: the outermost of reqwest's says only that something failed.

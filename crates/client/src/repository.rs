@@ -45,6 +45,12 @@ impl Repository {
         Self { transport, origin, fallback, fetched }
     }
 
+    /// The same repository, where each request to the registry has these headers in place of its settings'.
+    #[must_use]
+    pub fn with_headers(&self, headers: &[(&'static str, String)]) -> Self {
+        Self::new(Arc::new(self.transport.with_headers(headers)), self.name().clone())
+    }
+
     /// The registry.
     pub fn host(&self) -> &Host {
         self.transport.host()

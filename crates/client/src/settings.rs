@@ -29,6 +29,8 @@ pub struct Settings {
     pub proxy: Option<ProxyUrl>,
     /// Bounds on the manifests that are read.
     pub manifests: ManifestLimits,
+    /// More headers of each request to the registry itself: neither its token server nor what it redirects to gets them.
+    pub headers: Vec<(&'static str, String)>,
     /// Who wants to know what the registry answers.
     pub watcher: Option<Arc<dyn Watch>>,
 }
@@ -62,6 +64,7 @@ impl Default for Settings {
             timeouts: Timeouts::default(),
             proxy: None,
             manifests: ManifestLimits::default(),
+            headers: Vec::new(),
             watcher: None,
         }
     }

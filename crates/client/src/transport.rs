@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use oci::ManifestLimits;
-use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderName, HeaderValue};
+use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Body, Method, RequestBuilder, Response, StatusCode, Url};
 use tokio::time::timeout;
 use transfer::{ByteStream, Retry};
@@ -59,17 +59,19 @@ impl Call {
     }
 }
 
-/// One registry, as requests see it.
+/// One registry, as requests see it. Clones share connections and tokens.
+#[derive(Clone)]
 pub(crate) struct Transport {
     host: Host,
     base: Url,
     clients: Arc<Clients>,
-    authenticator: Authenticator,
+    authenticator: Arc<Authenticator>,
     retry: Retry,
     manifests: ManifestLimits,
     watcher: Option<Arc<dyn Watch>>,
     /// Whether it has ever answered: before that, a failed connection is a wrong address rather than a fault.
-    reached: AtomicBool,
+    reached: Arc<AtomicBool>,
+    headers: HeaderMap,
 }
 
 impl Transport {
@@ -82,13 +84,19 @@ impl Transport {
         Ok(Self {
             host: host.clone(),
             base,
-            authenticator: Authenticator::new(host.clone(), secure, clients.clone(), settings),
+            authenticator: Arc::new(Authenticator::new(host.clone(), secure, clients.clone(), settings)),
             clients,
             retry: settings.retry,
             manifests: settings.manifests,
             watcher: settings.watcher.clone(),
-            reached: AtomicBool::new(false),
+            reached: Arc::default(),
+            headers: header_map(&settings.headers),
         })
+    }
+
+    /// The same registry, told something else with each request.
+    pub fn with_headers(&self, headers: &[(&'static str, String)]) -> Self {
+        Self { headers: header_map(headers), ..self.clone() }
     }
 
     pub const fn host(&self) -> &Host {
@@ -281,6 +289,9 @@ impl Transport {
         for (name, value) in &call.headers {
             request = request.header(name, value);
         }
+        if self.is_own(url) {
+            request = request.headers(self.headers.clone());
+        }
         Ok(match authorization {
             Some(value) => request.header(AUTHORIZATION, value.clone()),
             None => request,
@@ -343,6 +354,14 @@ impl Transport {
         let why = "only reading is redirected. Name that address instead";
         Err(ClientError::Redirect { from: from.clone().into(), to: to.into(), why })
     }
+}
+
+/// Headers of our own, whose names and values are always legal.
+fn header_map(headers: &[(&'static str, String)]) -> HeaderMap {
+    let pair = |(name, value): &(&'static str, String)| {
+        Some((HeaderName::try_from(*name).ok()?, HeaderValue::from_str(value).ok()?))
+    };
+    headers.iter().filter_map(pair).collect()
 }
 
 /// Ends when nothing has moved for too long.

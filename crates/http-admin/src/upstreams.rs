@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
-use mirror::{Closed, Mirror, Standing, Stats, Upstream};
+use mirror::{Closed, Figures, Mirror, Standing, Stats, Upstream};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -27,8 +27,20 @@ pub(crate) struct UpstreamShown {
     pathless: bool,
     /// Its registries, in the order in which they are asked.
     registries: Vec<RegistryShown>,
+    /// How much may come from it at once now.
+    now: FiguresShown,
     /// What was done for it since the start.
     stats: StatsShown,
+}
+
+/// How much may come from an upstream at once.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "UpstreamFigures")]
+struct FiguresShown {
+    /// How many blobs are fetched at once.
+    downloads: usize,
+    /// How many bytes of blobs a second; 0 for any number.
+    bandwidth: u64,
 }
 
 /// A registry of an upstream.
@@ -69,8 +81,10 @@ struct StatsShown {
     misses: u64,
     /// Of the hits, those that may be old, because the upstream could not be asked.
     stale: u64,
-    /// Bytes of blobs and manifests that were fetched.
+    /// Bytes of blobs and manifests that were fetched from it.
     fetched_bytes: u64,
+    /// Those of blobs and manifests that peers had.
+    peer_bytes: u64,
     /// Of the misses, those that could not be answered, or are nowhere.
     failures: u64,
 }
@@ -122,13 +136,15 @@ fn named(call: &Call) -> Result<&Upstream, Problem> {
 
 fn shown(upstream: &Upstream, mirror: &Mirror) -> UpstreamShown {
     let settings = upstream.settings();
-    let Stats { hits, misses, stale, fetched_bytes, failures } = mirror.stats(upstream.key());
+    let Stats { hits, misses, stale, fetched_bytes, peer_bytes, failures } = mirror.stats(upstream.key());
+    let Figures { downloads, bandwidth } = upstream.figures();
     UpstreamShown {
         key: settings.key.clone(),
         namespaces: settings.namespaces.clone(),
         pathless: settings.pathless,
         registries: upstream.standing().into_iter().map(registry).collect(),
-        stats: StatsShown { hits, misses, stale, fetched_bytes, failures },
+        now: FiguresShown { downloads, bandwidth },
+        stats: StatsShown { hits, misses, stale, fetched_bytes, peer_bytes, failures },
     }
 }
 

@@ -9,7 +9,7 @@ use access::{
     Unauthenticated, allowed, authorise, authorise_listing,
 };
 use futures_util::future::BoxFuture;
-use http::header::{ACCEPT_ENCODING, ALLOW, AUTHORIZATION, HOST, HeaderValue, USER_AGENT, VIA};
+use http::header::{ACCEPT_ENCODING, ALLOW, AUTHORIZATION, HOST, HeaderValue, USER_AGENT};
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_kit::{
@@ -27,7 +27,7 @@ use crate::fair_use::{FairUse, crowded};
 use crate::operation::{Operation, Permission};
 use crate::reply::{DOCKER_CONTENT_DIGEST, OCI_NAMESPACE};
 use crate::sites::{Sites, is_of_a_wharf};
-use crate::{blobs, lists, manifests, reply, uploads};
+use crate::{blobs, lists, manifests, reply, uploads, via};
 
 /// The most characters of a `User-Agent` that are remembered.
 const AGENT_MAX: usize = 200;
@@ -460,9 +460,10 @@ impl OciEdge {
         endpoint: Endpoint,
         body: RequestBody,
     ) -> Result<Response<Body>, WireError> {
+        let pull = self.pull.asked_through(&via::trail(&arrived.head.headers));
         let call = Call {
             registry: &self.registry,
-            pull: &*self.pull,
+            pull: pull.as_deref().unwrap_or(&*self.pull),
             bodies: &self.bodies,
             method: &arrived.head.method,
             headers: &arrived.head.headers,
@@ -565,7 +566,7 @@ fn agent(headers: &HeaderMap) -> Option<String> {
 /// A proxy may compress what it passes on when the client takes gzip.
 fn may_be_compressed(headers: &HeaderMap) -> bool {
     let proxied = || {
-        headers.contains_key(VIA)
+        via::has_others(headers)
             || headers.contains_key("forwarded")
             || headers.contains_key("x-forwarded-for")
             || headers.contains_key("x-forwarded-proto")

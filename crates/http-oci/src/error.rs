@@ -215,6 +215,7 @@ fn translate(error: &RegistryError) -> (StatusCode, Code) {
         RegistryError::UpstreamUnavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, Code::Unknown),
         RegistryError::UpstreamDenies { .. } => (StatusCode::FORBIDDEN, Code::Denied),
         RegistryError::UpstreamRefused { .. } => (StatusCode::BAD_GATEWAY, Code::Unknown),
+        RegistryError::UpstreamLoops { .. } => (StatusCode::LOOP_DETECTED, Code::Unknown),
         RegistryError::Mirrored(_) => (StatusCode::METHOD_NOT_ALLOWED, Code::Unsupported),
         RegistryError::WrongGrant { .. }
         | RegistryError::MetadataLost

@@ -16,6 +16,7 @@ mod reply;
 mod signed_url;
 mod sites;
 mod uploads;
+mod via;
 
 pub use by_url::ByUrl;
 pub use challenge::SERVICE;

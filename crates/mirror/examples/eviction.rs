@@ -17,7 +17,7 @@ use meta::{Batch, CacheSize, CachedMeta, MetaStore, NewBlob, Origin, SystemClock
 use meta_sql::SqliteMeta;
 use mirror::{CacheLimits, Mirror};
 use oci::{Digest, RepoName};
-use registry::{Lifetimes, Limits, Pull, Registry, Want};
+use registry::{Lifetimes, Limits, NodeId, Pull, Registry, Want};
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -138,7 +138,7 @@ async fn main() -> Outcome<()> {
         println!("{blobs} blobs stored in {:.1?}", start.elapsed());
     }
     let registry = open(folder.path())?;
-    let mirror = Mirror::new(registry.clone(), Vec::new(), Vec::new());
+    let mirror = Mirror::new(registry.clone(), Vec::new(), Vec::new(), NodeId::new(1));
     let before = resident();
     let idle = Arc::new(mirror.clone());
     let start = Instant::now();

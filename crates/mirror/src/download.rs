@@ -8,15 +8,17 @@ use client::{ClientError, OpenBlob};
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use oci::{Digest, RepoName};
-use registry::{Registry, RegistryError, Upload};
+use registry::{Registry, RegistryError, Trail, Upload};
 use transfer::Retry;
 
 use crate::error::FetchError;
 use crate::flight::{Flight, Landing};
 use crate::health::Asked;
 use crate::once::Outcome;
+use crate::peers::Peer;
 use crate::room::{Arrival, Reservation, Room};
 use crate::stats::Counts;
+use crate::turns::Turn;
 use crate::upstream::Upstream;
 
 /// What is borne of connections that break. Progress between two sets the count back.
@@ -36,14 +38,26 @@ pub(crate) struct Download {
     pub path: RepoName,
     pub digest: Digest,
     pub room: Arc<Room>,
+    /// How the question for it came here.
+    pub trail: Arc<Trail>,
+    /// Who is asked first.
+    pub peer: Option<Arc<Peer>>,
 }
 
-/// A blob that an upstream sends.
-struct Sending {
+/// A blob that somebody sends.
+struct Sending<'a> {
     size: Option<u64>,
     stream: BoxStream<'static, Result<Bytes, ClientError>>,
-    /// Which of the upstream's registries sends it.
-    from: usize,
+    from: From,
+    /// The turn that it has there.
+    turn: Option<Turn<'a>>,
+}
+
+/// Who sends it.
+enum From {
+    /// One of the upstream's registries.
+    Upstream(usize),
+    Peer(Arc<Peer>),
 }
 
 /// What a download has come to as soon as there is something to read.
@@ -66,12 +80,14 @@ impl Download {
             Ok(true) => return outcome.tell(Ok(Begun::Stored)),
             Err(error) => return outcome.tell(Err(error.into())),
         }
-        let _turn = match self.upstream.turn().await {
-            Ok(turn) => turn,
-            Err(error) => return outcome.tell(Err(error)),
-        };
         let begun = async {
-            let sending = self.open(0).await?;
+            let sending = match self.open_at_peer().await {
+                Some(sending) => sending,
+                None => {
+                    let turn = self.upstream.turn().await?;
+                    Sending { turn: Some(turn), ..self.open(0).await? }
+                }
+            };
             let most = self.registry.limits().blob;
             if sending.size.is_some_and(|size| size > most) {
                 return Err(RegistryError::BlobTooLarge(most).into());
@@ -105,7 +121,7 @@ impl Download {
     /// Lets everybody read while it comes.
     async fn share(
         &self,
-        sending: Sending,
+        sending: Sending<'_>,
         mut upload: Upload,
         size: u64,
         room: Reservation<'_>,
@@ -115,11 +131,7 @@ impl Download {
         let landing = Landing(flight.clone());
         flight.is_also_of(&self.repository);
         outcome.tell(Ok(Begun::Flying(flight.clone())));
-        let arrived = match self.receive(sending, &mut upload, Some(size), (&room, Some(&flight))).await {
-            Ok(()) => upload.verify(self.digest).await.map_err(FetchError::from),
-            Err(error) => Err(error),
-        };
-        match arrived {
+        match self.bring(sending, &mut upload, Some(size), (&room, Some(&flight))).await {
             Ok(()) => {
                 // Clients need not wait for the disk.
                 flight.end(Ok(()));
@@ -135,12 +147,14 @@ impl Download {
     }
 
     /// Where an upstream does not say how long it is, nobody can be told before it is here.
-    async fn fetch_first(&self, sending: Sending, mut upload: Upload, room: Reservation<'_>, outcome: &Told) {
-        let arrived = match self.receive(sending, &mut upload, None, (&room, None)).await {
-            Ok(()) => upload.verify(self.digest).await.map_err(FetchError::from),
-            Err(error) => Err(error),
-        };
-        match arrived {
+    async fn fetch_first(
+        &self,
+        sending: Sending<'_>,
+        mut upload: Upload,
+        room: Reservation<'_>,
+        outcome: &Told,
+    ) {
+        match self.bring(sending, &mut upload, None, (&room, None)).await {
             Ok(()) => {
                 let flight = Flight::landed(self.digest, upload.length(), upload.growing());
                 let flight = Arc::new(flight);
@@ -186,19 +200,53 @@ impl Download {
         tracing::warn!(%repository, %digest, upstream = upstream.key(), %error, "a blob could not be fetched");
     }
 
-    async fn open(&self, offset: u64) -> Result<Sending, FetchError> {
+    async fn open(&self, offset: u64) -> Result<Sending<'_>, FetchError> {
         let digest = self.digest;
         let request =
             |repository: Arc<client::Repository>| async move { repository.open_blob(&digest, offset).await };
         let (OpenBlob { size, stream }, from) =
-            self.upstream.ask_one(Asked::Blobs, &self.path, request).await?;
-        Ok(Sending { size, stream, from })
+            self.upstream.ask_one(Asked::Blobs, &self.path, &self.trail, request).await?;
+        Ok(Sending { size, stream, from: From::Upstream(from), turn: None })
+    }
+
+    /// The same from the peer that it belongs to. Only from its beginning: what breaks is gone on with at the upstream.
+    async fn open_at_peer(&self) -> Option<Sending<'_>> {
+        let (peer, digest) = (self.peer.as_ref()?, self.digest);
+        let turn = peer.turn().await?;
+        let request = |there: Arc<client::Repository>| async move { there.open_blob(&digest, 0).await };
+        let OpenBlob { size, stream } = peer.ask(&self.repository, &self.trail, request).await?;
+        Some(Sending { size, stream, from: From::Peer(peer.clone()), turn: Some(turn) })
+    }
+
+    /// Takes in all bytes, and looks whether they are right.
+    async fn bring(
+        &self,
+        sending: Sending<'_>,
+        upload: &mut Upload,
+        size: Option<u64>,
+        to: (&Reservation<'_>, Option<&Flight>),
+    ) -> Result<(), FetchError> {
+        let peer = match &sending.from {
+            From::Peer(peer) => Some(peer.clone()),
+            From::Upstream(_) => None,
+        };
+        let arrived = match self.receive(sending, upload, size, to).await {
+            Ok(()) => upload.verify(self.digest).await.map_err(FetchError::from),
+            Err(error) => Err(error),
+        };
+        // Whoever tries again is to have it from the upstream.
+        if let (Some(peer), Err(error)) = (peer, &arrived)
+            && error.is_wrong()
+        {
+            peer.distrust();
+        }
+        arrived
     }
 
     /// Takes in all bytes, over as many connections as that needs.
     async fn receive(
         &self,
-        mut sending: Sending,
+        mut sending: Sending<'_>,
         upload: &mut Upload,
         size: Option<u64>,
         to: (&Reservation<'_>, Option<&Flight>),
@@ -214,10 +262,14 @@ impl Download {
             failed_at = here;
             tracing::info!(
                 repository = %self.repository, digest = %self.digest, position = here, %error,
-                "the connection to an upstream broke; it is gone on from there"
+                "the connection to an upstream or a peer broke; it is gone on from there"
             );
             let mut error = error;
-            sending = loop {
+            let turn = match (&sending.from, sending.turn.take()) {
+                (From::Upstream(_), Some(turn)) => turn,
+                (From::Upstream(_) | From::Peer(_), _) => self.upstream.turn().await?,
+            };
+            let again = loop {
                 let Some(pause) = RETRY.pause(failures) else { return Err(error) };
                 tokio::time::sleep(pause).await;
                 match self.open(here).await {
@@ -238,13 +290,25 @@ impl Download {
                     Err(error) => return Err(error),
                 }
             };
+            sending = Sending { turn: Some(turn), ..again };
+        }
+    }
+
+    /// Counts what came; what an upstream's link bears is not what peers' links do.
+    async fn account(&self, from: &From, bytes: u64) {
+        match from {
+            From::Upstream(_) => {
+                self.upstream.pass(bytes).await;
+                self.counts.fetched(bytes);
+            }
+            From::Peer(_) => self.counts.lent(bytes),
         }
     }
 
     /// Takes in what one connection brings. Gives why it broke, where it did.
     async fn take_in(
         &self,
-        sending: &mut Sending,
+        sending: &mut Sending<'_>,
         upload: &mut Upload,
         size: Option<u64>,
         (room, flight): (&Reservation<'_>, Option<&Flight>),
@@ -253,7 +317,10 @@ impl Download {
             let bytes = match next {
                 Ok(bytes) => bytes,
                 Err(error) => {
-                    self.upstream.note(sending.from, Some(&error));
+                    match &sending.from {
+                        From::Upstream(link) => self.upstream.note(*link, Some(&error)),
+                        From::Peer(peer) => peer.note(Some(&error)),
+                    }
                     return Ok(Some(error.into()));
                 }
             };
@@ -261,8 +328,7 @@ impl Download {
             if size.is_some_and(|size| after > size) {
                 return Err(FetchError::Refused { reason: "more bytes came than were announced".into() });
             }
-            self.upstream.pace.pass(bytes.len() as u64).await;
-            self.counts.fetched(bytes.len() as u64);
+            self.account(&sending.from, bytes.len() as u64).await;
             upload.append(bytes.clone()).await?;
             room.received(bytes.len() as u64);
             if let Some(flight) = flight {

@@ -27,6 +27,9 @@ pub(crate) enum FetchError {
     /// What comes is not what it should be.
     #[error("{reason}")]
     Refused { reason: String },
+    /// Who is asked leads back to who asks.
+    #[error("{reason}")]
+    Loops { reason: String },
     /// We could not keep it.
     #[error("{0}")]
     Here(std::sync::Arc<RegistryError>),
@@ -51,6 +54,7 @@ impl From<ClientError> for FetchError {
             }
             FailureKind::Failing => Self::Unavailable { reason, retry_after: RETRY_AFTER },
             FailureKind::Denied => Self::Denied { reason },
+            FailureKind::Loops => Self::Loops { reason },
             FailureKind::Invalid => Self::Refused { reason },
         }
     }
@@ -75,6 +79,7 @@ impl FetchError {
             Self::Closed { .. } => "it is left alone for a while after failures or limits",
             Self::Denied { .. } => "it does not let this registry in",
             Self::Refused { .. } => "its answer cannot be used",
+            Self::Loops { .. } => "it leads back to this registry",
             Self::Here(_) => "its answer could not be kept",
         }
     }
@@ -84,12 +89,21 @@ impl FetchError {
         matches!(self, Self::Unavailable { .. } | Self::Closed { .. })
     }
 
+    /// Whether something has come that is not what it should be.
+    pub fn is_wrong(&self) -> bool {
+        match self {
+            Self::Refused { .. } => true,
+            Self::Here(error) => matches!(**error, RegistryError::DigestMismatch { .. }),
+            _ => false,
+        }
+    }
+
     /// What is to be told where two upstreams fail: that it may be had later is more than that it is refused, and that
     /// more than that it is not there.
     pub fn or(self, other: Self) -> Self {
         let weight = |error: &Self| match error {
             Self::NotFound => 0,
-            Self::Denied { .. } | Self::Refused { .. } => 1,
+            Self::Denied { .. } | Self::Refused { .. } | Self::Loops { .. } => 1,
             Self::Closed { .. } | Self::Unavailable { .. } => 2,
             Self::Here(_) => 3,
         };
@@ -117,6 +131,7 @@ impl FetchError {
                 RegistryError::UpstreamUnavailable { repository, what, upstream, reason, retry_after }
             }
             Self::Refused { reason } => RegistryError::UpstreamRefused { repository, what, upstream, reason },
+            Self::Loops { reason } => RegistryError::UpstreamLoops { repository, what, upstream, reason },
             Self::Here(error) => here(&error, repository, what, upstream),
         }
     }

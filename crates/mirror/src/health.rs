@@ -16,6 +16,10 @@ const FAILURES: u32 = 5;
 const REST: Retry =
     Retry { failures: u32::MAX, first: Duration::from_secs(2), longest: Duration::from_secs(60) };
 
+/// Why it is left alone after something wrong, and for how long.
+const WRONG: (&str, Duration) =
+    ("it has sent something that is not what its digest says", Duration::from_mins(10));
+
 /// Why it is left alone after failures.
 const FAILED: &str = "it has failed too often";
 
@@ -58,6 +62,8 @@ pub(crate) enum Said {
     Nothing,
     /// To come back later.
     Later(Option<Duration>),
+    /// Something that is not what its digest says.
+    Wrong,
 }
 
 /// How it stands, for people and metrics.
@@ -87,6 +93,8 @@ struct State {
     closed: Option<Instant>,
     /// Until when it allows no more, of each that is [`Asked`].
     enough: [Option<Instant>; 2],
+    /// Until when it is left alone after something wrong.
+    wrong: Option<Instant>,
     /// Whether somebody tries it right now.
     trying: Option<Instant>,
     cut: Option<Instant>,
@@ -98,7 +106,8 @@ impl State {
     fn told(&self, asked: Asked, now: Instant) -> Option<(Instant, &'static str)> {
         let cut = self.cut.map(|until| (until, "it is cut off for a rehearsal"));
         let enough = self.enough[asked as usize].map(|until| (until, ENOUGH[asked as usize]));
-        [cut, enough].into_iter().flatten().find(|(until, _)| now < *until)
+        let wrong = self.wrong.map(|until| (until, WRONG.0));
+        [cut, wrong, enough].into_iter().flatten().find(|(until, _)| now < *until)
     }
 
     /// What it allows, as it said in the window that is not over yet.
@@ -152,6 +161,7 @@ impl Health {
                     state.closed = Some(now + REST.pause(times).unwrap_or(REST.longest));
                 }
             }
+            Said::Wrong => state.wrong = Some(now + WRONG.1),
             Said::Later(wait) => {
                 // It works, after all.
                 (state.failures, state.closed) = (0, None);
@@ -238,6 +248,20 @@ mod tests {
         assert_eq!([health.admit(Asked::Names, later), health.admit(Asked::Names, later)], [Ok(()), Ok(())]);
         health.note(Asked::Names, Said::Later(Some(Duration::MAX)), start);
         assert!(health.admit(Asked::Names, start + LIMITED_MAX).is_ok(), "not for ever");
+    }
+
+    #[test]
+    fn who_sent_something_wrong_is_not_asked_though_it_answers() {
+        let (health, start) = (Health::default(), Instant::now());
+        health.note(Asked::Blobs, Said::Wrong, start);
+        health.note(Asked::Blobs, Said::Something, start);
+        let later = start + SECOND;
+        assert_eq!(
+            health.admit(Asked::Blobs, later),
+            Err(Closed { reason: WRONG.0, wait: WRONG.1 - SECOND })
+        );
+        assert!(!health.standing(later).is_available());
+        assert_eq!(health.admit(Asked::Blobs, start + WRONG.1), Ok(()));
     }
 
     #[test]

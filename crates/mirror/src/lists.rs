@@ -2,6 +2,7 @@
 //! as a tag, and given out in pages; where an upstream does not answer, what is known of them is given.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use access::Grant;
@@ -81,18 +82,24 @@ impl Mirror {
         {
             return Ok(tags.clone());
         }
+        self.may_ask()?;
+        let question = place.upstream.ask(Asked::Names, &place.path, &self.trail, first_tags);
         let (this, name, from) = (self.clone(), repository.clone(), place.clone());
+        let is_own = AtomicBool::new(false);
         let asked = self.lists.asking_tags.join(repository.clone(), |outcome| {
+            is_own.store(true, Ordering::Relaxed);
             Box::pin(async move {
-                let answer = from.upstream.ask(Asked::Names, &from.path, all_tags).await;
+                let answer = from.upstream.ask(Asked::Names, &from.path, &this.trail, all_tags).await;
                 if let Ok(tags) = &answer {
                     this.lists.tags.insert(name, (Instant::now(), tags.clone()));
                 }
                 outcome.tell(answer);
             })
         });
-        let asked =
-            asked.await.unwrap_or_else(|| Err(FetchError::failing("the question ended without a word")));
+        let asked = async {
+            asked.await.unwrap_or_else(|| Err(FetchError::failing("the question ended without a word")))
+        };
+        let asked = self.unless_round(asked, &is_own, question).await;
         // An old list is more than none.
         match (asked, known) {
             (Err(error), Some((_, tags))) if error.may_pass() => Ok(tags),
@@ -142,22 +149,29 @@ impl Mirror {
         if let Some((_, referrers)) = known.as_ref().filter(|(at, _)| at.elapsed() < fresh) {
             return Ok(referrers.clone());
         }
+        self.may_ask()?;
+        let list = move |repository: Arc<client::Repository>| async move {
+            repository.list_referrers(&subject).await
+        };
         let (this, from) = (self.clone(), place.clone());
         let asked_key = key.clone();
+        let is_own = AtomicBool::new(false);
         let asked = self.lists.asking_referrers.join(key, |outcome| {
+            is_own.store(true, Ordering::Relaxed);
             Box::pin(async move {
-                let list = |repository: Arc<client::Repository>| async move {
-                    repository.list_referrers(&subject).await
-                };
-                let answer = from.upstream.ask(Asked::Names, &from.path, list).await.map(bounded);
+                let answer =
+                    from.upstream.ask(Asked::Names, &from.path, &this.trail, list).await.map(bounded);
                 if let Ok(referrers) = &answer {
                     this.lists.referrers.insert(asked_key, (Instant::now(), Arc::clone(referrers)));
                 }
                 outcome.tell(answer);
             })
         });
-        let asked =
-            asked.await.unwrap_or_else(|| Err(FetchError::failing("the question ended without a word")));
+        let asked = async {
+            asked.await.unwrap_or_else(|| Err(FetchError::failing("the question ended without a word")))
+        };
+        let question = place.upstream.ask(Asked::Names, &place.path, &self.trail, list);
+        let asked = self.unless_round(asked, &is_own, question).await;
         match (asked, known) {
             (Err(error), Some((_, referrers))) if error.may_pass() => Ok(referrers),
             (asked, _) => asked,
@@ -181,6 +195,10 @@ fn bounded(mut referrers: Vec<Descriptor>) -> Arc<[Descriptor]> {
             bytes <= REFERRERS_BYTES
         })
         .collect()
+}
+
+async fn first_tags(repository: Arc<client::Repository>) -> Result<(), ClientError> {
+    repository.tags().page().await.map(|_page| ())
 }
 
 async fn all_tags(repository: Arc<client::Repository>) -> Result<Arc<[Tag]>, ClientError> {

@@ -1,6 +1,7 @@
 //! Manifests: what a tag names, how long that is believed, and fetching what is not here.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use access::Grant;
@@ -16,6 +17,7 @@ use crate::error::{FetchError, Wanted};
 use crate::health::Asked;
 use crate::mirror::Mirror;
 use crate::names::Place;
+use crate::peers::Peer;
 
 /// After a question that an upstream did not answer, it is not asked again about that tag for so long.
 const ASK_AGAIN: Duration = Duration::from_secs(10);
@@ -81,6 +83,12 @@ impl Mirror {
         let age = self.age(&spot).await?;
         if age.is_some_and(|age| age < settings.fresh_for) {
             return Ok(found);
+        }
+        if let Err(error) = self.may_ask() {
+            // Who asks on its behalf must not take what may be old for news.
+            let (key, wanted) =
+                (spot.place.upstream.key(), Wanted::Manifest(Reference::Tag(spot.tag.clone())));
+            return Err(error.into_registry(&spot.repository, key, &wanted));
         }
         let is_soon_enough = age.is_some_and(|age| age < settings.fresh_for + settings.stale_for);
         let outcome = if self.memory.has_failed(&spot.repository, &spot.tag, ASK_AGAIN) {
@@ -170,23 +178,28 @@ impl Mirror {
     /// What a tag names at its upstream, asked once for all who want to know. What is named is remembered, to be kept
     /// with its manifest.
     async fn head(&self, spot: &Spot) -> Result<Descriptor, FetchError> {
+        if !self.trail.nodes().is_empty() {
+            // By itself, so that it comes back where upstreams lead back.
+            return self.ask_head(spot).await;
+        }
         let (this, asked) = (self.clone(), spot.clone());
         let key = (spot.repository.clone(), spot.tag.clone());
-        let answer = self.heads.join(key, |outcome| {
-            Box::pin(async move {
-                let Spot { repository, place, tag } = asked;
-                let reference = &Reference::Tag(tag.clone());
-                let head = |repository: Arc<client::Repository>| async move {
-                    repository.head_manifest(reference).await
-                };
-                let answer = place.upstream.ask(Asked::Names, &place.path, head).await;
-                if let Ok(descriptor) = &answer {
-                    this.memory.note_named(&repository, &tag, descriptor);
-                }
-                outcome.tell(answer);
-            })
-        });
+        let answer = self
+            .heads
+            .join(key, |outcome| Box::pin(async move { outcome.tell(this.ask_head(&asked).await) }));
         answer.await.unwrap_or_else(|| Err(FetchError::failing("the question ended without a word")))
+    }
+
+    async fn ask_head(&self, Spot { repository, place, tag }: &Spot) -> Result<Descriptor, FetchError> {
+        let descriptor = self.head_of(place, &Reference::Tag(tag.clone())).await?;
+        self.memory.note_named(repository, tag, &descriptor);
+        Ok(descriptor)
+    }
+
+    async fn head_of(&self, place: &Place, reference: &Reference) -> Result<Descriptor, FetchError> {
+        let head =
+            |repository: Arc<client::Repository>| async move { repository.head_manifest(reference).await };
+        place.upstream.ask(Asked::Names, &place.path, &self.trail, head).await
     }
 
     /// A manifest that is not here.
@@ -201,11 +214,16 @@ impl Mirror {
         if self.memory.is_absent(repository, reference, settings.absent_for) {
             return Err(FetchError::NotFound);
         }
+        self.may_ask()?;
+        let spot =
+            |tag: &Tag| Spot { repository: repository.clone(), place: place.clone(), tag: tag.clone() };
         let outcome = match (reference, want) {
-            (Reference::Tag(tag), Want::Head) => {
-                let spot = Spot { repository: repository.clone(), place: place.clone(), tag: tag.clone() };
-                self.named(&spot).await
+            (Reference::Tag(tag), Want::Head) => self.named(&spot(tag)).await,
+            // By itself, so that it comes back where upstreams lead back.
+            (_, Want::Head) if !self.trail.nodes().is_empty() => {
+                self.head_of(place, reference).await.map(only_head)
             }
+            (Reference::Tag(tag), Want::Bytes) if !self.peers.is_alone() => self.fetch_tag(&spot(tag)).await,
             _ => self.fetch(repository, place, reference).await,
         };
         if matches!(outcome, Err(FetchError::NotFound)) {
@@ -227,8 +245,14 @@ impl Mirror {
             self.room.changed(repository);
             self.memory.note_checked(repository, tag, self.registry.meta().now());
         }
-        let Descriptor { media_type, digest, size, .. } = descriptor;
-        Ok(FoundManifest { digest, media_type, size, bytes: Bytes::new(), stale: None })
+        Ok(only_head(descriptor))
+    }
+
+    /// What a tag names, by its digest: so a peer can be asked for it, and the upstream, which alone knows what the tag
+    /// names, need only say so.
+    async fn fetch_tag(&self, spot: &Spot) -> Result<FoundManifest, FetchError> {
+        let named = self.head(spot).await?;
+        self.fetch(&spot.repository, &spot.place, &Reference::Digest(named.digest)).await
     }
 
     /// Fetches a manifest and keeps it, once for all who want it.
@@ -238,10 +262,13 @@ impl Mirror {
         place: &Place,
         reference: &Reference,
     ) -> Result<FoundManifest, FetchError> {
+        let question = self.head_of(place, reference);
         let (this, repository, place, wanted) =
             (self.clone(), repository.clone(), place.clone(), reference.clone());
-        let key = (repository.clone(), reference.clone());
+        let key = (repository.clone(), reference.clone(), self.peer_of(reference).is_some());
+        let is_own = AtomicBool::new(false);
         let fetched = self.manifests.join(key, |outcome| {
+            is_own.store(true, Ordering::Relaxed);
             Box::pin(async move {
                 match this.fetch_and_keep(&repository, &place, &wanted).await {
                     Ok((found, blobs)) => {
@@ -252,7 +279,10 @@ impl Mirror {
                 }
             })
         });
-        fetched.await.unwrap_or_else(|| Err(FetchError::failing("fetching it ended without a word")))
+        let fetched = async {
+            fetched.await.unwrap_or_else(|| Err(FetchError::failing("fetching it ended without a word")))
+        };
+        self.unless_round(fetched, &is_own, question).await
     }
 
     async fn fetch_and_keep(
@@ -261,15 +291,12 @@ impl Mirror {
         place: &Place,
         reference: &Reference,
     ) -> Result<(FoundManifest, Vec<Digest>), FetchError> {
-        let get =
-            |repository: Arc<client::Repository>| async move { repository.get_manifest(reference).await };
-        let Fetched { descriptor, bytes } = place.upstream.ask(Asked::Names, &place.path, get).await?;
+        let Fetched { descriptor, bytes } = self.get(repository, place, reference).await?;
         if let Reference::Tag(tag) = reference {
             // Whatever it was said to name before.
             self.memory.note_named(repository, tag, &descriptor);
         }
         let Descriptor { media_type, digest, size, .. } = descriptor;
-        self.counts(&place.upstream).fetched(size);
         let tags = self.memory.waiting(repository, digest, WAITS_FOR);
         let mirrored = Mirrored { digest, media_type: media_type.clone(), bytes: bytes.clone() };
         let found = FoundManifest { digest, media_type, size, bytes, stale: None };
@@ -291,6 +318,42 @@ impl Mirror {
         self.memory.note_present(repository, reference);
         Ok((found, blobs))
     }
+}
+
+impl Mirror {
+    /// Whom to ask for a manifest before the upstream. Only the upstream knows what a tag names.
+    fn peer_of(&self, reference: &Reference) -> Option<Arc<Peer>> {
+        match reference {
+            Reference::Digest(digest) => self.peers.to_ask(digest, &self.trail),
+            Reference::Tag(_) => None,
+        }
+    }
+
+    /// A manifest from the peer that it belongs to, or from the upstream.
+    async fn get(
+        &self,
+        repository: &RepoName,
+        place: &Place,
+        reference: &Reference,
+    ) -> Result<Fetched, FetchError> {
+        let get =
+            |repository: Arc<client::Repository>| async move { repository.get_manifest(reference).await };
+        let counts = self.counts(&place.upstream);
+        if let Some(peer) = self.peer_of(reference)
+            && let Some(fetched) = peer.ask(repository, &self.trail, get).await
+        {
+            counts.lent(fetched.descriptor.size);
+            return Ok(fetched);
+        }
+        let fetched = place.upstream.ask(Asked::Names, &place.path, &self.trail, get).await?;
+        counts.fetched(fetched.descriptor.size);
+        Ok(fetched)
+    }
+}
+
+/// What is known of a manifest whose bytes are not here.
+fn only_head(Descriptor { media_type, digest, size, .. }: Descriptor) -> FoundManifest {
+    FoundManifest { digest, media_type, size, bytes: Bytes::new(), stale: None }
 }
 
 fn since(then: Timestamp, now: Timestamp) -> Duration {

@@ -2,23 +2,26 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use access::Grant;
 use blob::{BlobRead, ByteRange};
 use meta::RepositoryKind;
 use oci::{Descriptor, Digest, Reference, RepoName, Tag};
 use registry::{
-    FoundBlob, FoundManifest, Located, Page, Pull, Pulled, ReferrersRequest, Registry, RegistryError, Want,
+    FoundBlob, FoundManifest, Located, NodeId, Page, Pull, Pulled, ReferrersRequest, Registry, RegistryError,
+    Trail, Want,
 };
 
 use crate::download::{Begun, Download};
 use crate::error::{FetchError, Wanted};
 use crate::evictor::Evictor;
-use crate::health::Asked;
+use crate::health::{Asked, Standing};
 use crate::lists::Lists;
 use crate::memory::Memory;
 use crate::names::{Names, Place};
 use crate::once::Once;
+use crate::peers::Peers;
 use crate::room::{CacheLimits, Room};
 use crate::stats::{CacheStats, Counts, Stats};
 use crate::upstream::Upstream;
@@ -31,19 +34,24 @@ pub struct Mirror {
     names: Arc<Names>,
     pub(crate) memory: Arc<Memory>,
     counts: Arc<HashMap<String, Arc<Counts>>>,
-    pub(crate) manifests: Once<(RepoName, Reference), Result<FoundManifest, FetchError>>,
+    /// By what they are, and whether a peer is asked: who comes from a peer must not wait for one.
+    pub(crate) manifests: Once<(RepoName, Reference, bool), Result<FoundManifest, FetchError>>,
     pub(crate) heads: Once<(RepoName, Tag), Result<Descriptor, FetchError>>,
     pub(crate) checks: Once<(RepoName, Tag), Result<(), String>>,
     pub(crate) lists: Arc<Lists>,
     blob_heads: Once<(RepoName, Digest), Result<Option<u64>, FetchError>>,
-    /// By upstream and digest.
-    blobs: Once<(String, Digest), Result<Begun, FetchError>>,
+    /// By upstream and digest, and whether a peer is asked.
+    blobs: Once<(String, Digest, bool), Result<Begun, FetchError>>,
     pub(crate) room: Arc<Room>,
+    pub(crate) node: NodeId,
+    pub(crate) peers: Arc<Peers>,
+    /// How the request came here that this one answers.
+    pub(crate) trail: Arc<Trail>,
 }
 
 impl Mirror {
-    /// Puts upstreams behind a registry. `own` is what clients may call it in `ns`.
-    pub fn new(registry: Arc<Registry>, upstreams: Vec<Upstream>, own: Vec<String>) -> Self {
+    /// Puts upstreams behind a registry, which they know as `node`. `own` is what clients may call it in `ns`.
+    pub fn new(registry: Arc<Registry>, upstreams: Vec<Upstream>, own: Vec<String>, node: NodeId) -> Self {
         let upstreams: Vec<_> = upstreams.into_iter().map(Arc::new).collect();
         let counts = upstreams.iter().map(|upstream| (upstream.key().to_owned(), Arc::default())).collect();
         Self {
@@ -59,7 +67,21 @@ impl Mirror {
             blob_heads: Once::default(),
             blobs: Once::default(),
             room: Arc::new(Room::new(CacheLimits::default()).0),
+            node,
+            peers: Arc::default(),
+            trail: Arc::default(),
         }
+    }
+
+    /// The mirror as a node of a tier.
+    #[must_use]
+    pub fn among(self, peers: Peers) -> Self {
+        Self { peers: Arc::new(peers), ..self }
+    }
+
+    /// How the other nodes of the tier stand, by their names.
+    pub fn peers(&self) -> Vec<(String, Standing)> {
+        self.peers.standing()
     }
 
     /// The mirror with limits, and what keeps them: it is to be run as long as the mirror is used.
@@ -191,7 +213,8 @@ impl Mirror {
         digest: &Digest,
         want: Want,
     ) -> Result<FoundBlob, FetchError> {
-        let key = (place.upstream.key().to_owned(), *digest);
+        let peer = self.peers.to_ask(digest, &self.trail);
+        let key = (place.upstream.key().to_owned(), *digest, peer.is_some());
         let is_near = match self.blobs.told(&key) {
             Some(Ok(Begun::Flying(flight))) if flight.is_of(repository) => {
                 return Ok(FoundBlob::Arriving(flight));
@@ -199,10 +222,12 @@ impl Mirror {
             Some(Ok(_)) => true,
             Some(Err(_)) | None => self.registry.is_stored(digest).await?,
         };
+        self.may_ask()?;
         // What another repository has brought here is this one's, too, where its upstream says so, and not where only a
         // manifest does: anybody can write one. Else whoever may read one repository could read all by digest.
         let mut is_known = false;
-        if is_near || want == Want::Head || place.upstream.is_busy() {
+        let waits = peer.is_none() && place.upstream.is_busy();
+        if is_near || want == Want::Head || waits {
             let size = self.head_blob(repository, place, *digest).await?;
             if let (Want::Head, Some(size)) = (want, size) {
                 return Ok(FoundBlob::Upstream { size });
@@ -218,17 +243,22 @@ impl Mirror {
                 path: place.path.clone(),
                 digest: *digest,
                 room: self.room.clone(),
+                trail: self.trail.clone(),
+                peer: peer.clone(),
             };
-            let mut is_own = false;
+            let is_own = AtomicBool::new(false);
             let begun = self.blobs.join(key.clone(), |outcome| {
-                is_own = true;
+                is_own.store(true, Ordering::Relaxed);
                 Box::pin(download.run(outcome))
             });
-            let begun =
-                begun.await.unwrap_or_else(|| Err(FetchError::failing("fetching it ended without a word")));
-            match begun {
+            let begun = async {
+                begun.await.unwrap_or_else(|| Err(FetchError::failing("fetching it ended without a word")))
+            };
+            let question = ask_head(place, &self.trail, *digest);
+            match self.unless_round(begun, &is_own, question).await {
+                Err(error @ FetchError::Loops { .. }) if !self.trail.nodes().is_empty() => return Err(error),
                 // Another repository's upstream may not have what this one's has.
-                Err(_) if !is_own => continue,
+                Err(_) if !is_own.load(Ordering::Relaxed) => continue,
                 Err(error) => return Err(error),
                 Ok(Begun::Flying(flight)) => {
                     if !is_known && !flight.is_of(repository) {
@@ -284,12 +314,13 @@ impl Mirror {
         place: &Place,
         digest: Digest,
     ) -> Result<Option<u64>, FetchError> {
-        let place = place.clone();
+        if !self.trail.nodes().is_empty() {
+            // By itself, so that it comes back where upstreams lead back.
+            return ask_head(place, &self.trail, digest).await;
+        }
+        let (place, trail) = (place.clone(), self.trail.clone());
         let asked = self.blob_heads.join((repository.clone(), digest), |outcome| {
-            Box::pin(async move {
-                let head = |remote: Arc<client::Repository>| async move { remote.head_blob(&digest).await };
-                outcome.tell(place.upstream.ask(Asked::Blobs, &place.path, head).await);
-            })
+            Box::pin(async move { outcome.tell(ask_head(&place, &trail, digest).await) })
         });
         asked.await.unwrap_or_else(|| Err(FetchError::failing("the question ended without a word")))
     }
@@ -317,7 +348,20 @@ impl Mirror {
     }
 }
 
+/// The size of a blob, as an upstream says it.
+async fn ask_head(place: &Place, trail: &Trail, digest: Digest) -> Result<Option<u64>, FetchError> {
+    let head = |remote: Arc<client::Repository>| async move { remote.head_blob(&digest).await };
+    place.upstream.ask(Asked::Blobs, &place.path, trail, head).await
+}
+
 impl Pull for Mirror {
+    fn asked_through(&self, trail: &Trail) -> Option<Arc<dyn Pull>> {
+        if trail.is_direct() {
+            return None;
+        }
+        Some(Arc::new(Self { trail: Arc::new(trail.clone()), ..self.clone() }))
+    }
+
     fn locate<'a>(
         &'a self,
         name: &'a RepoName,

@@ -11,8 +11,10 @@ pub struct Stats {
     pub misses: u64,
     /// Answers that may be old, because the upstream could not be asked.
     pub stale: u64,
-    /// Bytes of blobs and manifests that were fetched.
+    /// Bytes of blobs and manifests that were fetched from the upstream.
     pub fetched_bytes: u64,
+    /// Those of blobs and manifests that peers had.
+    pub peer_bytes: u64,
     /// Requests that were answered with nothing.
     pub failures: u64,
 }
@@ -50,4 +52,4 @@ macro_rules! counts {
     };
 }
 
-counts! { hit hits, missed misses, served_stale stale, fetched fetched_bytes, failed failures }
+counts! { hit hits, missed misses, served_stale stale, fetched fetched_bytes, lent peer_bytes, failed failures }

@@ -1,27 +1,24 @@
 //! An upstream: one or more registries that have the same, asked in order.
 
-use std::collections::HashMap;
 use std::future::Future;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use client::{Answered, ClientError, FailureKind, Host, Remote, Repository, Watch};
+use client::{ClientError, Host, Repository};
+use meta::Clock;
 use oci::RepoName;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use registry::{NodeId, Trail};
+use tokio::sync::Semaphore;
 
 use crate::error::FetchError;
-use crate::health::{Asked, Closed, Health, Said, Standing};
+use crate::health::{Asked, Closed, Standing};
+use crate::link::{Link, Signature};
 use crate::pace::Pace;
+use crate::turns::{Turn, Turns};
+use crate::windows::{Figures, Schedule};
 
 /// The most questions that an upstream is asked at once.
 const ASKING_MAX: usize = 64;
-
-/// The most blobs that wait for their turn.
-const WAITING_MAX: usize = 1_000;
-
-/// The most repositories of a remote that are kept open.
-const OPEN_MAX: usize = 1_000;
 
 /// How an upstream is used.
 #[derive(Clone, Debug)]
@@ -40,10 +37,8 @@ pub struct Settings {
     pub absent_for: Duration,
     /// How long a client waits for an answer where there is an old one.
     pub patience: Duration,
-    /// How many blobs are fetched at once.
-    pub downloads: usize,
-    /// How many bytes of blobs a second; any number where that is 0.
-    pub bandwidth: u64,
+    /// How much may come at once, and when.
+    pub schedule: Schedule,
 }
 
 /// One of its registries.
@@ -59,48 +54,33 @@ pub struct RemoteSettings {
     pub client: client::Settings,
 }
 
-/// One registry of an upstream.
-pub(crate) struct Link {
-    prefix: Option<RepoName>,
-    remote: Remote,
-    pub(crate) health: Arc<Health>,
-    open: Mutex<HashMap<RepoName, Arc<Repository>>>,
-    host: Host,
-}
-
-/// Learns of limits from answers.
-struct Limits(Arc<Health>);
-
-impl Watch for Limits {
-    fn answered(&self, answer: &Answered) {
-        if let Some(limit) = &answer.limit {
-            self.0.note_limit(limit.clone(), Instant::now());
-        }
-    }
-}
-
 /// An upstream.
 pub struct Upstream {
     pub(crate) settings: Settings,
     /// What stands before names of a single part, here as there.
     library: Option<String>,
     links: Vec<Link>,
-    downloads: Semaphore,
-    /// How many wait for their turn to be fetched.
-    waiting: AtomicUsize,
+    turns: Turns,
     asking: Semaphore,
-    pub(crate) pace: Pace,
+    pace: Pace,
+    clock: Arc<dyn Clock>,
 }
 
 impl Upstream {
-    /// Opens an upstream. Nothing is sent yet.
-    pub fn open(settings: Settings, remotes: Vec<RemoteSettings>) -> Result<Self, ClientError> {
+    /// Opens an upstream, which is told that `node` asks. Nothing is sent yet.
+    pub fn open(
+        settings: Settings,
+        remotes: Vec<RemoteSettings>,
+        node: NodeId,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, ClientError> {
         let library = remotes.iter().find_map(|remote| remote.library.clone());
-        let links = remotes.into_iter().map(Link::open).collect::<Result<_, _>>()?;
-        let downloads = Semaphore::new(settings.downloads.clamp(1, Semaphore::MAX_PERMITS));
-        let pace = Pace::new(settings.bandwidth);
-        let asking = Semaphore::new(ASKING_MAX);
-        Ok(Self { settings, library, links, downloads, waiting: AtomicUsize::new(0), asking, pace })
+        let open = |RemoteSettings { host, prefix, client, .. }| {
+            Link::open(host, prefix, client, Signature { node, peer: None })
+        };
+        let links = remotes.into_iter().map(open).collect::<Result<_, _>>()?;
+        let (turns, asking, pace) = (Turns::default(), Semaphore::new(ASKING_MAX), Pace::default());
+        Ok(Self { settings, library, links, turns, asking, pace, clock })
     }
 
     /// The first part of its repositories' names.
@@ -111,6 +91,11 @@ impl Upstream {
     /// How it is used.
     pub const fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// How much may come at once now.
+    pub fn figures(&self) -> Figures {
+        self.settings.schedule.at(self.clock.now())
     }
 
     /// The repository here of what a client calls `path` there.
@@ -137,23 +122,21 @@ impl Upstream {
 
     /// Whether what is to be fetched has to wait: then it is asked for first whether it is there.
     pub(crate) fn is_busy(&self) -> bool {
-        self.downloads.available_permits() == 0
+        self.turns.are_taken(self.most())
     }
 
-    /// A turn to fetch something. Not without end: what nobody waits for any more waits, too.
-    pub(crate) async fn turn(&self) -> Result<SemaphorePermit<'_>, FetchError> {
-        struct Left<'a>(&'a AtomicUsize);
-        impl Drop for Left<'_> {
-            fn drop(&mut self) {
-                self.0.fetch_sub(1, Ordering::Relaxed);
-            }
-        }
-        let before = self.waiting.fetch_add(1, Ordering::Relaxed);
-        let _left = Left(&self.waiting);
-        if before >= WAITING_MAX {
-            return Err(FetchError::failing("too many blobs of it are waited for"));
-        }
-        self.downloads.acquire().await.map_err(|_| FetchError::failing("it is closed"))
+    fn most(&self) -> usize {
+        self.figures().downloads.max(1)
+    }
+
+    /// A turn to fetch something.
+    pub(crate) async fn turn(&self) -> Result<Turn<'_>, FetchError> {
+        self.turns.next(|| self.most()).await
+    }
+
+    /// Waits until so many bytes may have come.
+    pub(crate) async fn pass(&self, bytes: u64) {
+        self.pace.pass(bytes, self.figures().bandwidth).await;
     }
 
     /// Whether what it allows is nearly used up.
@@ -169,17 +152,19 @@ impl Upstream {
         }
     }
 
-    /// Asks its registries in their order until one has it. `path` is the name without the key.
+    /// Asks its registries in their order until one has it. `path` is the name without the key, and `trail` how the
+    /// question came here.
     pub(crate) async fn ask<T, F>(
         &self,
         asked: Asked,
         path: &RepoName,
+        trail: &Trail,
         request: impl Fn(Arc<Repository>) -> F,
     ) -> Result<T, FetchError>
     where
         F: Future<Output = Result<T, ClientError>>,
     {
-        self.ask_one(asked, path, request).await.map(|(found, _)| found)
+        self.ask_one(asked, path, trail, request).await.map(|(found, _)| found)
     }
 
     /// The same, and which of them has it.
@@ -187,6 +172,7 @@ impl Upstream {
         &self,
         asked: Asked,
         path: &RepoName,
+        trail: &Trail,
         request: impl Fn(Arc<Repository>) -> F,
     ) -> Result<(T, usize), FetchError>
     where
@@ -197,7 +183,7 @@ impl Upstream {
         let mut worst = FetchError::NotFound;
         for (number, link) in self.links.iter().enumerate() {
             // Before it is admitted: of one who may try, it must be heard how that went.
-            let Some(repository) = link.repository(path) else { continue };
+            let Some(repository) = link.repository(path, trail) else { continue };
             let outcome = match link.health.admit(asked, Instant::now()) {
                 Ok(()) => link.call(asked, request(repository)).await,
                 Err(Closed { reason, wait }) => {
@@ -214,54 +200,54 @@ impl Upstream {
     }
 }
 
-impl Link {
-    fn open(settings: RemoteSettings) -> Result<Self, ClientError> {
-        let RemoteSettings { host, prefix, client, .. } = settings;
-        let health = Arc::new(Health::default());
-        let client = client::Settings { watcher: Some(Arc::new(Limits(health.clone()))), ..client };
-        let remote = Remote::open(&host, &client)?;
-        Ok(Self { prefix, remote, health, open: Mutex::default(), host })
-    }
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
 
-    async fn call<T>(
-        &self,
-        asked: Asked,
-        request: impl Future<Output = Result<T, ClientError>>,
-    ) -> Result<T, FetchError> {
-        let outcome = request.await;
-        self.note(asked, outcome.as_ref().err());
-        outcome.map_err(FetchError::from)
-    }
+    use meta::Timestamp;
 
-    /// Notes how a request went.
-    pub(crate) fn note(&self, asked: Asked, error: Option<&ClientError>) {
-        let said = match error {
-            Some(error) => match error.kind() {
-                FailureKind::Limited { retry_after } => Said::Later(retry_after),
-                // What one client asks for must not close it to all others.
-                _ if error.is_outage() => Said::Nothing,
-                _ => Said::Something,
-            },
-            None => Said::Something,
-        };
-        self.health.note(asked, said, Instant::now());
-    }
+    use super::*;
+    use crate::windows::Window;
 
-    fn repository(&self, path: &RepoName) -> Option<Arc<Repository>> {
-        let name = match &self.prefix {
-            Some(prefix) => format!("{prefix}/{path}").parse().ok()?,
-            None => path.clone(),
-        };
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(repository) = open.get(&name) {
-            return Some(repository.clone());
+    struct Set(Mutex<Timestamp>);
+
+    impl Clock for Set {
+        fn now(&self) -> Timestamp {
+            *self.0.lock().unwrap()
         }
-        if open.len() >= OPEN_MAX {
-            // They are cheap: what is asked for again is opened again.
-            open.clear();
-        }
-        let repository = Arc::new(self.remote.repository(&name));
-        open.insert(name, repository.clone());
-        Some(repository)
+    }
+
+    #[tokio::test]
+    async fn what_may_come_at_once_changes_with_the_time() {
+        let hours = |hours: i64| Timestamp::from_micros(hours * 3_600_000_000);
+        let clock = Arc::new(Set(Mutex::new(hours(7))));
+        let day = Window::new(
+            ("08:00".parse().unwrap(), "18:00".parse().unwrap()),
+            Vec::new(),
+            Some(1),
+            Some(65_536),
+        );
+        let usual = Figures { downloads: 2, bandwidth: 0 };
+        let settings = Settings {
+            key: "hub".into(),
+            namespaces: Vec::new(),
+            pathless: false,
+            fresh_for: Duration::ZERO,
+            stale_for: Duration::ZERO,
+            absent_for: Duration::ZERO,
+            patience: Duration::ZERO,
+            schedule: Schedule { windows: vec![day.unwrap()], ..Schedule::always(usual) },
+        };
+        let upstream = Upstream::open(settings, Vec::new(), NodeId::new(1), clock.clone()).unwrap();
+        assert_eq!(upstream.figures(), usual);
+        let first = upstream.turn().await.unwrap();
+        assert!(!upstream.is_busy());
+        *clock.0.lock().unwrap() = hours(8);
+        assert_eq!(upstream.figures(), Figures { downloads: 1, bandwidth: 65_536 });
+        assert!(upstream.is_busy(), "what has begun goes on, and is as much as may");
+        drop(first);
+        assert!(!upstream.is_busy());
+        *clock.0.lock().unwrap() = hours(18);
+        assert_eq!(upstream.figures(), usual);
     }
 }

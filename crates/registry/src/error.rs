@@ -160,6 +160,21 @@ pub enum RegistryError {
         /// What it said.
         reason: String,
     },
+    /// Asking the upstream would lead, or has led, back to where the request has been.
+    #[error(
+        "`{repository}` has no {what}, and asking {upstream} for it goes round in a circle: check the upstreams of the \
+         registries on the way, for one of them leads back ({reason})"
+    )]
+    UpstreamLoops {
+        /// The repository here.
+        repository: RepoName,
+        /// A manifest, a blob, ...
+        what: String,
+        /// The upstream's key.
+        upstream: String,
+        /// Where that was seen.
+        reason: String,
+    },
     /// Nothing is pushed into an upstream's repositories.
     #[error("`{0}` shows what an upstream has, so nothing can be pushed to it: push to a name of your own")]
     Mirrored(RepoName),

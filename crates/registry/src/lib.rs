@@ -15,6 +15,7 @@ mod role;
 mod segments;
 mod space;
 mod tags;
+mod trail;
 mod upload;
 mod usage;
 
@@ -37,6 +38,7 @@ pub use role::{Arriving, FoundBlob, FoundManifest, Located, Pull, Pulled, Stale,
 pub use segments::{ReplayItem, ReplaySummary};
 pub use space::FreeSpace;
 pub use tags::Page;
+pub use trail::{NodeId, NodeIdError, Trail};
 pub use upload::{BodyStream, MountFrom, Upload};
 
 /// Bounds on what a client may ask of the core.

@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use meta::{BlobRecord, ManifestRecord};
 use oci::{Descriptor, Digest, MediaType, Reference, RepoName, Tag};
 
-use crate::{Page, ReferrersRequest, Registry, RegistryError};
+use crate::{Page, ReferrersRequest, Registry, RegistryError, Trail};
 
 /// A future of something that is pulled.
 pub type Pulled<'a, T> = BoxFuture<'a, Result<T, RegistryError>>;
@@ -101,6 +101,12 @@ pub enum Located {
 
 /// Answers who pulls.
 pub trait Pull: Send + Sync {
+    /// Who answers a request that has come through other registries, where that is somebody else: what asks on must tell
+    /// the next one.
+    fn asked_through(&self, _trail: &Trail) -> Option<Arc<dyn Pull>> {
+        None
+    }
+
     /// Which repository a client means by `name`, and by a `namespace` where it says one (distribution-spec, "Registry
     /// Proxying"). Where it does not `pull`, a name is never an upstream's but by saying so.
     fn locate<'a>(

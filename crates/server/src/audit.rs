@@ -91,15 +91,18 @@ pub(crate) fn place(config: &Config, auditor: Option<&Auditor>) -> Result<Option
     if !config.audit.enabled {
         return Ok(None);
     }
-    // What this machine calls itself, for syslog.
-    let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let hostname = if hostname.trim().is_empty() { "-" } else { hostname.trim() };
     Ok(Some(JournalPlace {
         folder: folder(&config.data),
         key: key(&config.audit)?.map(Arc::new),
-        hostname: hostname.into(),
+        hostname: hostname().into(),
         writer: auditor.map(|auditor| Arc::clone(&auditor.journal)),
     }))
+}
+
+/// What this machine calls itself, for syslog and among its peers.
+pub(crate) fn hostname() -> String {
+    let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    Some(hostname.trim()).filter(|name| !name.is_empty()).unwrap_or("-").to_owned()
 }
 
 fn folder(data: &Path) -> PathBuf {

@@ -74,6 +74,7 @@ pub(crate) const BOUNDS: &[Bound] = &[
     bound("uploads.max_age", "1s", "365d"),
     bound("mirror.max_bytes", "0", "1125899906842624"),
     bound("mirror.free_bytes", "0", "1099511627776"),
+    bound("mirror.peer_timeout", "1s", "5m"),
     bound("edge.lifetime", "1s", "7d"),
     bound("edge.min_bytes", "0", "1099511627776"),
     bound("edge.probe_every", "1s", "1h"),
@@ -141,7 +142,8 @@ mod tests {
                 // The crate `ldap` bounds its own.
                 let is_section = value.is_array() || value.is_table();
                 let is_word =
-                    ["auth.mode", "auth.public_url", "edge.key_file", "edge.upstream"].contains(&&*key);
+                    ["auth.mode", "auth.public_url", "edge.key_file", "edge.upstream", "mirror.name"]
+                        .contains(&&*key);
                 assert!(bounded || is_section || is_word, "{key}");
             }
         }

@@ -14,6 +14,7 @@ mod maintenance;
 mod memory;
 mod metrics;
 mod mirror_metrics;
+mod peers;
 mod probes;
 mod refusals;
 mod router;
@@ -22,6 +23,7 @@ mod span;
 mod store;
 mod upstreams;
 mod users;
+mod windows;
 
 pub use admin::{AdminReply, AdminRequest, admin};
 pub use config::{AuthMode, Config, Overrides};

@@ -31,6 +31,11 @@ struct RegistryLabels {
     registry: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PeerLabels {
+    peer: String,
+}
+
 /// What is counted for an upstream: the name, what it means, and where it is read.
 type Count = (&'static str, &'static str, fn(&Stats) -> u64);
 
@@ -66,6 +71,9 @@ impl Collector for MirrorMetrics {
         }
         let fetched = ("mirror_fetched", "Bytes of blobs and manifests that were fetched", Some(Unit::Bytes));
         counters(&mut encoder, fetched, &stats, |stats| stats.fetched_bytes)?;
+        let from_peers = ("mirror_peer", "Bytes of blobs and manifests that peers had", Some(Unit::Bytes));
+        counters(&mut encoder, from_peers, &stats, |stats| stats.peer_bytes)?;
+        peers(&mut encoder, self.0.peers())?;
         let downloads = ConstGauge::new(self.0.downloads() as u64);
         let about = "Blobs on their way here";
         downloads.encode(encoder.encode_descriptor("mirror_downloads", about, None, MetricType::Gauge)?)?;
@@ -106,6 +114,18 @@ fn cache(encoder: &mut DescriptorEncoder<'_>, stats: &CacheStats) -> fmt::Result
             unit,
             MetricType::Counter,
         )?)?;
+    }
+    Ok(())
+}
+
+/// Which nodes of the tier are asked.
+fn peers(encoder: &mut DescriptorEncoder<'_>, peers: Vec<(String, Standing)>) -> fmt::Result {
+    let help =
+        "Whether another node of the tier is asked: 0 while it is left alone, or its last requests failed";
+    let mut family = encoder.encode_descriptor("peer_available", help, None, MetricType::Gauge)?;
+    for (peer, standing) in peers {
+        let value = u64::from(standing.is_available());
+        ConstGauge::new(value).encode(family.encode_family(&PeerLabels { peer })?)?;
     }
     Ok(())
 }

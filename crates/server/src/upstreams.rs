@@ -1,6 +1,7 @@
 //! The registries whose content is to be had here, too: `[[upstream]]`, of which docs/upstreams.md tells.
 
 use std::collections::HashSet;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,14 +11,17 @@ use anyhow::{Context, Result, anyhow, bail};
 use client::{Keyring, Timeouts};
 use identity::model::NewProject;
 use identity::{Identity, IdentityError};
-use mirror::{CacheLimits, Mirror, RemoteSettings, Upstream};
+use meta::SystemClock;
+use mirror::{CacheLimits, Figures, Mirror, RemoteSettings, Upstream};
 use oci::{ProjectName, RepoName};
-use registry::Registry;
+use registry::{NodeId, Registry};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 use transfer::Retry;
 
+use crate::peers::{self, PeerSection};
 use crate::span::Span;
+use crate::windows::{self, WindowSection};
 
 /// The least bandwidth of an upstream, in bytes a second: with less, no layer would ever come.
 const BANDWIDTH_MIN: u64 = 64 << 10;
@@ -35,11 +39,25 @@ pub struct MirrorSection {
     pub free_bytes: u64,
     /// Repositories, or tags of them, whose blobs are not evicted.
     pub pin: Vec<String>,
+    /// What this node is called among its peers; empty for what its machine is called.
+    pub name: String,
+    /// How long a peer's answer may take to begin.
+    pub peer_timeout: Span,
+    /// The nodes of its tier, itself among them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub peer: Vec<PeerSection>,
 }
 
 impl Default for MirrorSection {
     fn default() -> Self {
-        Self { max_bytes: 0, free_bytes: 1 << 30, pin: Vec::new() }
+        Self {
+            max_bytes: 0,
+            free_bytes: 1 << 30,
+            pin: Vec::new(),
+            name: String::new(),
+            peer_timeout: Duration::from_secs(10).into(),
+            peer: Vec::new(),
+        }
     }
 }
 
@@ -102,6 +120,10 @@ pub struct UpstreamSection {
     pub downloads: usize,
     /// How many bytes of blobs a second; 0 for any number.
     pub bandwidth: u64,
+    /// Times in which other numbers hold.
+    pub window: Vec<WindowSection>,
+    /// How far the clock of these times is from UTC; empty for none.
+    pub offset: String,
     /// Whether everybody may pull, where the project of its name is made.
     pub public: bool,
 }
@@ -135,6 +157,8 @@ impl TryFrom<Table> for UpstreamSection {
             timeout: take(&mut table, "timeout", seconds(20))?,
             downloads: take(&mut table, "downloads", 16)?,
             bandwidth: take(&mut table, "bandwidth", 0)?,
+            window: take(&mut table, "window", Vec::new())?,
+            offset: take(&mut table, "offset", String::new())?,
             public: take(&mut table, "public", false)?,
             first: table.try_into()?,
         })
@@ -153,12 +177,14 @@ impl UpstreamSection {
         })
     }
 
-    fn open(&self) -> Result<Upstream> {
+    fn open(&self, node: NodeId) -> Result<Upstream> {
         self.project()?;
         let wrong = || format!("the [[upstream]] `{}`", self.key);
         let remotes = std::iter::once(&self.first).chain(&self.also);
         let remotes: Vec<_> =
             remotes.map(|section| self.remote(section)).collect::<Result<_>>().with_context(wrong)?;
+        check_bandwidth(self.bandwidth).with_context(wrong)?;
+        let usual = Figures { downloads: self.downloads, bandwidth: self.bandwidth };
         let settings = mirror::Settings {
             key: self.key.clone(),
             namespaces: self.namespaces.clone(),
@@ -167,38 +193,41 @@ impl UpstreamSection {
             stale_for: self.stale_for.into(),
             absent_for: self.absent_for.into(),
             patience: self.patience.into(),
-            downloads: self.downloads,
-            bandwidth: self.bandwidth,
+            schedule: windows::schedule(usual, &self.window, &self.offset).with_context(wrong)?,
         };
-        Upstream::open(settings, remotes).with_context(wrong)
+        Upstream::open(settings, remotes, node, Arc::new(SystemClock)).with_context(wrong)
     }
 
     fn remote(&self, section: &RegistrySection) -> Result<RemoteSettings> {
         let host = section.registry.parse().map_err(|error| anyhow!("`registry`: {error}"))?;
         let prefix = Some(&section.prefix).filter(|prefix| !prefix.is_empty());
         let prefix = prefix.map(|prefix| prefix.parse::<RepoName>()).transpose().context("`prefix`")?;
-        let proxy = Some(&section.proxy).filter(|proxy| !proxy.is_empty());
         let timeout: Duration = self.timeout.into();
-        let client = client::Settings {
-            plain_http: section.plain_http,
-            ca: Some(section.ca.clone()).filter(|ca| !ca.as_os_str().is_empty()),
-            keyring: section.keyring()?,
-            // What fails more often than this is left to the circuit, and to clients who have another way.
-            retry: Retry { failures: 1, first: Duration::from_millis(200), longest: Duration::from_secs(1) },
-            timeouts: Timeouts {
-                connect: timeout.min(Duration::from_secs(10)),
-                answer: timeout,
-                stall: timeout,
-            },
-            proxy: proxy.map(|proxy| proxy.parse()).transpose().context("`proxy`")?,
-            ..client::Settings::default()
-        };
+        let timeouts =
+            Timeouts { connect: timeout.min(Duration::from_secs(10)), answer: timeout, stall: timeout };
+        // What fails more often than this is left to the circuit, and to clients who have another way.
+        let retry = Retry { failures: 1, first: Duration::from_millis(200), longest: Duration::from_secs(1) };
+        let client = section.client(timeouts, retry)?;
         let library = Some(self.library.clone()).filter(|library| !library.is_empty());
         Ok(RemoteSettings { host, prefix, library, client })
     }
 }
 
 impl RegistrySection {
+    /// How to talk to it.
+    pub(crate) fn client(&self, timeouts: Timeouts, retry: Retry) -> Result<client::Settings> {
+        let proxy = Some(&self.proxy).filter(|proxy| !proxy.is_empty());
+        Ok(client::Settings {
+            plain_http: self.plain_http,
+            ca: Some(self.ca.clone()).filter(|ca| !ca.as_os_str().is_empty()),
+            keyring: self.keyring()?,
+            retry,
+            timeouts,
+            proxy: proxy.map(|proxy| proxy.parse()).transpose().context("`proxy`")?,
+            ..client::Settings::default()
+        })
+    }
+
     fn keyring(&self) -> Result<Keyring> {
         match (self.username.is_empty(), self.password_file.as_os_str().is_empty()) {
             (true, true) => Ok(Keyring::empty()),
@@ -216,14 +245,21 @@ pub(crate) fn open(
     public_url: &str,
     registry: &Arc<Registry>,
 ) -> Result<Option<Arc<Mirror>>> {
+    // Drawn by the system: who comes back is to be known from all others, and nobody is to guess it.
+    let node = NodeId::new(RandomState::new().build_hasher().finish());
+    let peers = peers::open(section, node)?;
     if sections.is_empty() {
         return Ok(None);
     }
     check(sections)?;
-    let upstreams = sections.iter().map(UpstreamSection::open).collect::<Result<Vec<_>>>()?;
+    let upstreams = sections.iter().map(|section| section.open(node)).collect::<Result<Vec<_>>>()?;
     // What clients call this registry where they reach it at another address.
     let own = public_url.split_once("://").and_then(|(_, rest)| rest.split('/').next()).map(str::to_owned);
-    let mirror = Mirror::new(Arc::clone(registry), upstreams, own.into_iter().collect());
+    let mirror = Mirror::new(Arc::clone(registry), upstreams, own.into_iter().collect(), node);
+    let mirror = match peers {
+        Some(peers) => mirror.among(peers),
+        None => mirror,
+    };
     let (mirror, evicting) = mirror.bounded(section.limits()?);
     // Wherever the end of the process cuts it off, the next one goes on.
     tokio::spawn(evicting);
@@ -254,6 +290,14 @@ pub(crate) async fn make_projects(sections: &[UpstreamSection], identity: &Ident
     Ok(())
 }
 
+/// Refuses what no layer would ever come with.
+pub(crate) fn check_bandwidth(bandwidth: u64) -> Result<()> {
+    if (1..BANDWIDTH_MIN).contains(&bandwidth) {
+        bail!("`bandwidth` must be {BANDWIDTH_MIN} bytes a second or more, or 0 for any");
+    }
+    Ok(())
+}
+
 /// Refuses what two upstreams cannot both have.
 fn check(sections: &[UpstreamSection]) -> Result<()> {
     let mut seen = HashSet::new();
@@ -266,12 +310,6 @@ fn check(sections: &[UpstreamSection]) -> Result<()> {
                 bail!("two [[upstream]] have `{namespace}` in their `namespaces`: give it to one of them");
             }
         }
-    }
-    if let Some(section) = sections.iter().find(|section| (1..BANDWIDTH_MIN).contains(&section.bandwidth)) {
-        bail!(
-            "the `bandwidth` of the [[upstream]] `{}` must be {BANDWIDTH_MIN} bytes a second or more, or 0 for any",
-            section.key
-        );
     }
     if sections.iter().filter(|section| section.pathless).count() > 1 {
         bail!("two [[upstream]] are `pathless`: names without a path can mean only one");

@@ -22,21 +22,26 @@ struct Scene {
     dir: tempfile::TempDir,
 }
 
+/// A docker-registry with its data in a folder, and more lines in its configuration.
+pub(crate) fn docker_registry(dir: &Path, more: &str) -> (Daemon, String) {
+    let authority = format!("127.0.0.1:{}", free_port());
+    let config = format!(
+        "version: 0.1\nhttp: {{addr: \"{authority}\"}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\n{more}",
+        dir.join("data").display(),
+    );
+    std::fs::write(dir.join("config.yml"), config).expect("a file can be written");
+    let mut command = Command::new(tools::path("docker-registry"));
+    command.arg("serve").arg(dir.join("config.yml"));
+    let mut daemon = Daemon::start(&mut command, &dir.join("log"));
+    daemon.wait_until("it listened", |_| std::net::TcpStream::connect(&authority).ok());
+    (daemon, authority)
+}
+
 impl Scene {
     /// With more lines in both configurations.
     fn new(more: impl Fn(&Path) -> String, mirror: impl Fn(&Path) -> String) -> Self {
         let dir = temp_dir();
-        let authority = format!("127.0.0.1:{}", free_port());
-        let config = format!(
-            "version: 0.1\nhttp: {{addr: \"{authority}\"}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\n{}",
-            dir.path().join("data").display(),
-            more(dir.path()),
-        );
-        std::fs::write(dir.path().join("config.yml"), config).expect("a file can be written");
-        let mut command = Command::new(tools::path("docker-registry"));
-        command.arg("serve").arg(dir.path().join("config.yml"));
-        let mut daemon = Daemon::start(&mut command, &dir.path().join("log"));
-        daemon.wait_until("it listened", |_| std::net::TcpStream::connect(&authority).ok());
+        let (daemon, authority) = docker_registry(dir.path(), &more(dir.path()));
         let section =
             format!("[[upstream]]\nkey = \"old\"\nregistry = \"{authority}\"\n{}", mirror(dir.path()));
         let mirror = WharfServer::builder(EXE).config(&section).start();

@@ -123,11 +123,13 @@ fn upstreams_are_listed_and_cut_off_by_administrators() {
     let house = house();
     let listed = house.admin.get("/api/v1/upstreams").expect(200).json();
     let idle = |host: &str| json!({"host": host, "available": true, "closed": null, "failures": 0, "limit": null, "remaining": null});
-    let stats = json!({"hits": 0, "misses": 0, "stale": 0, "fetched_bytes": 0, "failures": 0});
+    let stats =
+        json!({"hits": 0, "misses": 0, "stale": 0, "fetched_bytes": 0, "peer_bytes": 0, "failures": 0});
+    let now = json!({"downloads": 16, "bandwidth": 0});
     let expect = json!({"items": [
-        {"key": "hub", "namespaces": ["docker.io"], "pathless": true, "stats": stats,
+        {"key": "hub", "namespaces": ["docker.io"], "pathless": true, "now": now, "stats": stats,
          "registries": [idle("127.0.0.1:1"), idle("127.0.0.2:1")]},
-        {"key": "quay", "namespaces": ["quay.example"], "pathless": false, "stats": stats,
+        {"key": "quay", "namespaces": ["quay.example"], "pathless": false, "now": now, "stats": stats,
          "registries": [idle("quay.example")]},
     ]});
     assert_eq!(listed, expect);
@@ -154,7 +156,7 @@ fn upstreams_are_listed_and_cut_off_by_administrators() {
     assert_eq!(registries(&house, 0)[0]["closed"], Value::Null);
 
     // Who cut it off is in the journal; that somebody looked is not.
-    let records = house.admin.get("/api/v1/audit?text=upstreams&order=oldest").expect(200).json();
+    let records = house.admin.get("/api/v1/audit?text=v1/upstreams&order=oldest").expect(200).json();
     let told = |record: &Value| ["actor", "action", "outcome", "detail"].map(|name| record[name].clone());
     let records: Vec<_> = records["items"].as_array().expect("a list").iter().map(told).collect();
     let path = "/api/v1/upstreams/hub/outage";
