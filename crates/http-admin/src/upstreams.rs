@@ -73,6 +73,8 @@ struct StatsShown {
     fetched_bytes: u64,
     /// Of the misses, those that could not be answered, or are nowhere.
     failures: u64,
+    /// Manifests that were read there for a project that replaces it.
+    fallbacks: u64,
 }
 
 /// A rehearsal.
@@ -122,13 +124,13 @@ fn named(call: &Call) -> Result<&Upstream, Problem> {
 
 fn shown(upstream: &Upstream, mirror: &Mirror) -> UpstreamShown {
     let settings = upstream.settings();
-    let Stats { hits, misses, stale, fetched_bytes, failures } = mirror.stats(upstream.key());
+    let Stats { hits, misses, stale, fetched_bytes, failures, fallbacks } = mirror.stats(upstream.key());
     UpstreamShown {
         key: settings.key.clone(),
         namespaces: settings.namespaces.clone(),
         pathless: settings.pathless,
         registries: upstream.standing().into_iter().map(registry).collect(),
-        stats: StatsShown { hits, misses, stale, fetched_bytes, failures },
+        stats: StatsShown { hits, misses, stale, fetched_bytes, failures, fallbacks },
     }
 }
 

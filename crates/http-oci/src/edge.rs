@@ -18,7 +18,7 @@ use http_kit::{
     RequestId, TrustedProxies, X_REQUEST_ID, credential,
 };
 use oci::{Reference, RepoName};
-use registry::{Located, Pull, Registry, RegistryError};
+use registry::{Located, Pull, Registry, RegistryError, ReplacedBy};
 
 use crate::challenge::Challenge;
 use crate::endpoint::{Endpoint, QUERY_MAX, RouteError};
@@ -54,6 +54,8 @@ pub struct Observation<'a> {
     pub reference: Option<&'a Reference>,
     /// The digest of what was answered or taken.
     pub digest: Option<&'a str>,
+    /// The upstream that it was read from, where that is the registry which the project replaces.
+    pub replaced: Option<&'a str>,
     /// Whether a name and a secret were verified for this very request.
     pub signed_in: bool,
     /// Who they said they were, where that was not accepted.
@@ -145,6 +147,13 @@ impl Call<'_> {
         let target = Target::Repository(repository.clone());
         authorise(&self.projects, &self.subject, &self.context, action, target)
             .map_err(|denied| self.denied(repository, denied))
+    }
+
+    /// Whether the credential is one with which a client is about to push here: an access token that is good for it. Who
+    /// only pulls asks for none.
+    pub(crate) fn is_for_push(&self, repository: &RepoName) -> bool {
+        let target = Target::Repository(repository.clone());
+        self.subject.has_token_scope() && allowed(&self.projects, &self.subject, Action::Push, &target)
     }
 
     pub(crate) fn listing(&self) -> Result<Listing, WireError> {
@@ -316,6 +325,7 @@ impl OciEdge {
         if let Some(namespace) = namespace.filter(|_| mirrored) {
             response.headers_mut().insert(OCI_NAMESPACE, reply::value(&namespace));
         }
+        let replaced = response.extensions_mut().remove::<ReplacedBy>();
         let digest = response.headers().get(DOCKER_CONTENT_DIGEST).and_then(|value| value.to_str().ok());
         let observation = Observation {
             operation,
@@ -327,6 +337,7 @@ impl OciEdge {
             repository: repository.as_ref(),
             reference: reference.as_ref(),
             digest,
+            replaced: replaced.as_ref().map(|ReplacedBy(upstream)| upstream.as_str()),
             signed_in,
             claimed: claimed.as_deref(),
             why: why.as_ref(),

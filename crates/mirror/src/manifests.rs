@@ -202,7 +202,7 @@ impl Mirror {
             return Err(FetchError::NotFound);
         }
         let outcome = match (reference, want) {
-            (Reference::Tag(tag), Want::Head) => {
+            (Reference::Tag(tag), Want::Head | Want::HeadForPush) => {
                 let spot = Spot { repository: repository.clone(), place: place.clone(), tag: tag.clone() };
                 self.named(&spot).await
             }
@@ -228,7 +228,7 @@ impl Mirror {
             self.memory.note_checked(repository, tag, self.registry.meta().now());
         }
         let Descriptor { media_type, digest, size, .. } = descriptor;
-        Ok(FoundManifest { digest, media_type, size, bytes: Bytes::new(), stale: None })
+        Ok(FoundManifest { digest, media_type, size, bytes: Bytes::new(), stale: None, replaced: None })
     }
 
     /// Fetches a manifest and keeps it, once for all who want it.
@@ -272,7 +272,7 @@ impl Mirror {
         self.counts(&place.upstream).fetched(size);
         let tags = self.memory.waiting(repository, digest, WAITS_FOR);
         let mirrored = Mirrored { digest, media_type: media_type.clone(), bytes: bytes.clone() };
-        let found = FoundManifest { digest, media_type, size, bytes, stale: None };
+        let found = FoundManifest { digest, media_type, size, bytes, stale: None, replaced: None };
         let blobs = match self.registry.keep_manifest(repository, mirrored, &tags).await {
             Ok(blobs) => blobs,
             Err(error @ (RegistryError::ManifestInvalid(_) | RegistryError::Conflict)) => {

@@ -90,6 +90,18 @@ impl Mirror {
         self.blobs.len()
     }
 
+    /// The upstream's repository that a name means by itself.
+    pub(crate) fn upstreams_name(&self, name: &RepoName) -> Option<RepoName> {
+        self.names.prefixed(name)
+    }
+
+    /// Counts that something was read there for a project that replaces it.
+    pub(crate) fn count_fallback(&self, key: &str) {
+        if let Some(counts) = self.counts.get(key) {
+            counts.fell_back(1);
+        }
+    }
+
     pub(crate) fn counts(&self, upstream: &Upstream) -> Arc<Counts> {
         self.counts.get(upstream.key()).cloned().unwrap_or_default()
     }
@@ -202,9 +214,9 @@ impl Mirror {
         // What another repository has brought here is this one's, too, where its upstream says so, and not where only a
         // manifest does: anybody can write one. Else whoever may read one repository could read all by digest.
         let mut is_known = false;
-        if is_near || want == Want::Head || place.upstream.is_busy() {
+        if is_near || want != Want::Bytes || place.upstream.is_busy() {
             let size = self.head_blob(repository, place, *digest).await?;
-            if let (Want::Head, Some(size)) = (want, size) {
+            if let (Want::Head | Want::HeadForPush, Some(size)) = (want, size) {
                 return Ok(FoundBlob::Upstream { size });
             }
             is_known = true;

@@ -7,6 +7,7 @@ mod config;
 mod console;
 mod external;
 mod fair;
+mod fallback;
 mod log;
 mod maintenance;
 mod memory;
