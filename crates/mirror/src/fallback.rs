@@ -14,6 +14,7 @@ use registry::{
     ReplacedBy, Want,
 };
 
+use crate::keep::Keeper;
 use crate::merge::{both, merged};
 use crate::mirror::Mirror;
 use crate::uses::Uses;
@@ -29,6 +30,8 @@ pub struct Replacement {
     pub prefix: String,
     /// When it ends.
     pub until: Timestamp,
+    /// Whether what is read there is kept as the project's own.
+    pub keep: bool,
 }
 
 impl Replacement {
@@ -52,6 +55,7 @@ pub struct Fallback {
     pub(crate) mirror: Mirror,
     replacements: Arc<dyn Replacements>,
     uses: Uses,
+    keeper: Keeper,
 }
 
 /// Where something may be that is not here.
@@ -66,7 +70,7 @@ struct There {
 impl Fallback {
     /// Puts registries that are replaced behind a mirror that has them among its upstreams.
     pub fn new(mirror: Mirror, replacements: Arc<dyn Replacements>) -> Self {
-        Self { mirror, replacements, uses: Uses::default() }
+        Self { mirror, replacements, uses: Uses::default(), keeper: Keeper::default() }
     }
 
     /// Writes down what was read since the last time.
@@ -132,6 +136,9 @@ impl Fallback {
         }
         let found = Pull::manifest(&self.mirror, &there.grant, reference, want).await;
         let found = found.map_err(|error| there.error(error, missing))?;
+        if there.replacement.keep {
+            self.keeper.begin(&self.mirror, &there.grant, &there.here, reference);
+        }
         let upstream = there.replacement.upstream;
         self.mirror.count_fallback(&upstream);
         self.uses.note(grant, &there.replacement.project, reference, self.registry().meta().now());
@@ -337,6 +344,7 @@ mod tests {
                 upstream: "old".into(),
                 prefix: prefix.into(),
                 until: Timestamp::from_micros(0),
+                keep: false,
             };
             let found = replacement.repository(&name.parse().unwrap());
             assert_eq!(found.as_ref().map(RepoName::as_str), expect, "{name}");

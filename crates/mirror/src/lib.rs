@@ -11,6 +11,7 @@ mod evictor;
 mod fallback;
 mod flight;
 mod health;
+mod keep;
 mod lists;
 mod manifests;
 mod memory;

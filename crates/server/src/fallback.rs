@@ -20,9 +20,9 @@ struct Said(Arc<Identity>);
 
 impl Replacements for Said {
     fn of(&self, repository: &RepoName) -> Option<Replacement> {
-        let identity::model::Fallback { project, upstream, prefix, until, .. } =
+        let identity::model::Fallback { project, upstream, prefix, until, keep, .. } =
             self.0.directory().fallback_of(repository)?;
-        Some(Replacement { project, upstream, prefix, until })
+        Some(Replacement { project, upstream, prefix, until, keep })
     }
 }
 

@@ -28,6 +28,7 @@ const FALLBACK: &[Column] = &[
     Column("path there", |set| cell(&set["prefix"])),
     Column("set in", |set| cell(&set["project"])),
     Column("read now", |set| cell(&set["active"])),
+    Column("kept", |set| cell(&set["keep"])),
     Column("days left", |set| cell(&set["days_left"])),
     Column("since", |set| cell(&set["since"])),
     Column("until", |set| cell(&set["until"])),
@@ -76,7 +77,7 @@ async fn send(flags: &OneProject, method: &str, body: Value, done: &str, out: &m
 
 /// What is said of the registry that a project replaces: shown also after it was changed, with what is left of it.
 async fn fallback(flags: ProjectFallback, out: &mut Out) -> Result<()> {
-    let ProjectFallback { project, upstream, prefix, days, extend, off, report } = flags;
+    let ProjectFallback { project, upstream, prefix, days, keep, extend, off, report } = flags;
     let session = Session::open(&project.session)?;
     let path = Path::within(Some(&project.name), &["fallback"]);
     let json = project.session.json;
@@ -90,16 +91,17 @@ async fn fallback(flags: ProjectFallback, out: &mut Out) -> Result<()> {
         return print::done(out, json, &answer, done);
     }
     let shown = match (upstream, extend) {
-        (Some(upstream), _) => session.send("PUT", &path, new_fallback(upstream, prefix, days)).await?,
+        (Some(upstream), _) => session.send("PUT", &path, new_fallback(upstream, prefix, days, keep)).await?,
         (None, Some(more)) => session.send("PATCH", &path, json!({"days": more})).await?,
         (None, None) => session.get(&path).await?,
     };
     print::show(out, json, &shown, FALLBACK)
 }
 
-fn new_fallback(upstream: String, prefix: Option<String>, days: Option<u64>) -> Value {
+fn new_fallback(upstream: String, prefix: Option<String>, days: Option<u64>, keep: bool) -> Value {
     let mut body = Map::new();
     body.insert("upstream".into(), upstream.into());
+    body.insert("keep".into(), keep.into());
     body.extend(prefix.map(|prefix| ("prefix".into(), prefix.into())));
     body.extend(days.map(|days| ("days".into(), days.into())));
     body.into()

@@ -245,6 +245,9 @@ pub(crate) struct ProjectFallback {
     /// For how many days, 30 by default.
     #[arg(long, value_name = "DAYS", requires = "upstream")]
     pub days: Option<u64>,
+    /// Keep what is read there as the project's own.
+    #[arg(long, requires = "upstream")]
+    pub keep: bool,
     /// Read it so many days longer; from now on, where it is off.
     #[arg(long, value_name = "DAYS")]
     pub extend: Option<u64>,

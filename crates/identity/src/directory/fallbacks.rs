@@ -67,7 +67,7 @@ impl Directory {
         }
         let since = self.now();
         let until = since.plus(days(new.days)?);
-        let record = FallbackRecord { upstream: new.upstream, prefix, since, until };
+        let record = FallbackRecord { upstream: new.upstream, prefix, since, until, keep: new.keep };
         self.keep_fallback(grant, name, record).await
     }
 
@@ -97,10 +97,10 @@ impl Directory {
 
     /// What holds in a project, as if it were set there.
     fn fallback_record(&self, name: &ProjectName) -> Result<FallbackRecord, IdentityError> {
-        let Fallback { project, upstream, prefix, since, until, .. } = self.fallback_in(name)?;
+        let Fallback { project, upstream, prefix, since, until, keep, .. } = self.fallback_in(name)?;
         let below = name.as_str().strip_prefix(project.as_str()).unwrap_or_default();
         let prefix = format!("{prefix}{below}").trim_start_matches('/').to_owned();
-        Ok(FallbackRecord { upstream, prefix, since, until })
+        Ok(FallbackRecord { upstream, prefix, since, until, keep })
     }
 
     async fn keep_fallback(

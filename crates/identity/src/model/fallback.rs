@@ -22,6 +22,8 @@ pub(crate) struct FallbackRecord {
     pub(crate) since: Timestamp,
     #[serde(with = "time")]
     pub(crate) until: Timestamp,
+    #[serde(default)]
+    pub(crate) keep: bool,
 }
 
 /// What a project says of the registry that it replaces.
@@ -42,6 +44,8 @@ pub struct Fallback {
     #[serde(with = "time")]
     #[schemars(with = "Moment")]
     pub until: Timestamp,
+    /// Whether what is read there is kept as the project's own.
+    pub keep: bool,
     /// Whether what is not here is read there now.
     pub active: bool,
     /// How many days are left, rounded up.
@@ -50,11 +54,11 @@ pub struct Fallback {
 
 impl Fallback {
     pub(crate) fn new(project: ProjectName, record: &FallbackRecord, now: Timestamp) -> Self {
-        let FallbackRecord { upstream, prefix, since, until } = record.clone();
+        let FallbackRecord { upstream, prefix, since, until, keep } = record.clone();
         let left = u64::try_from(until.micros().saturating_sub(now.micros())).unwrap_or(0);
         let day = Duration::from_hours(24).as_micros();
         let days_left = u64::try_from(u128::from(left).div_ceil(day)).unwrap_or(u64::MAX);
-        Self { project, upstream, prefix, since, until, active: now < until, days_left }
+        Self { project, upstream, prefix, since, until, keep, active: now < until, days_left }
     }
 }
 
@@ -72,6 +76,9 @@ pub struct NewFallback {
     #[serde(default = "days")]
     #[schemars(range(min = 1, max = 365))]
     pub days: u64,
+    /// Whether what is read there is kept as the project's own.
+    #[serde(default)]
+    pub keep: bool,
 }
 
 fn days() -> u64 {

@@ -1,10 +1,12 @@
 //! A project that replaces another registry: what is not here yet is read there, for a while, and told of.
 
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use test_kit::house::{House, PASSWORD, image, pull, push_blob, put_manifest, send};
 use test_kit::http::{Client, Response};
+use test_kit::image::{INDEX, MANIFEST};
 use test_kit::{Between, Daemon, Fault, WharfServer, free_port, temp_dir, tools};
 
 use crate::{EXE, Pushed, metrics, push};
@@ -80,6 +82,16 @@ impl Scene {
 
     fn tags(&self, query: &str) -> Value {
         self.admin().get(&format!("/v2/team/app/tags/list?{query}")).expect(200).json()["tags"].clone()
+    }
+}
+
+/// Waits until something is so.
+#[track_caller]
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < Duration::from_secs(60), "{what}: it is not");
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 
@@ -381,4 +393,72 @@ fn who_runs_a_project_says_how_long_and_who_runs_the_registry_says_what() {
     for path in ["", "/uses"] {
         eve.get(&format!("/api/v1/projects/team/-/fallback{path}")).expect(403);
     }
+}
+
+/// An index of two platforms at the registry that is replaced.
+fn push_index(scene: &Scene) -> (String, Vec<Pushed>) {
+    let children: Vec<_> = ["one", "two"].map(|tag| scene.there("team-a/multi", tag)).into();
+    let manifests: Vec<_> = children
+        .iter()
+        .zip(["amd64", "arm64"])
+        .map(|(child, architecture)| {
+            json!({
+                "mediaType": MANIFEST, "digest": child.digest, "size": child.manifest.len(),
+                "platform": {"os": "linux", "architecture": architecture},
+            })
+        })
+        .collect();
+    let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests}).to_string();
+    let put = scene.upstream.put("/v2/team-a/multi/manifests/all").header("Content-Type", INDEX);
+    let digest = put.body(index).send().expect(201).require("docker-content-digest").to_owned();
+    (digest, children)
+}
+
+#[test]
+fn what_is_kept_is_here_when_the_other_registry_is_gone() {
+    let scene = Scene::new();
+    scene.set(json!({"upstream": "old", "prefix": "team-a", "keep": true})).expect(200);
+    let (theirs, other) = (scene.there("team-a/app", "v1"), scene.there("team-a/app", "v2"));
+    let (index, children) = push_index(&scene);
+    let ann = scene.house.member("ann", "guest", "team");
+    std::thread::scope(|threads| {
+        for _ in 0..10 {
+            threads.spawn(|| pull(&ann, "team/app", "v1").expect(200));
+        }
+    });
+    // As docker does, which asks for the tag by HEAD and gets all else by digest.
+    ann.head("/v2/team/multi/manifests/all").expect(200);
+    ann.request("GET", &format!("/v2/team/multi/manifests/{index}"))
+        .header("Accept", INDEX)
+        .send()
+        .expect(200);
+    let is_here = |repository: &str, tag: &str| {
+        let path = format!("/v2/{repository}/manifests/{tag}");
+        let found = ann.request("GET", &path).header("Accept", format!("{MANIFEST}, {INDEX}")).send();
+        found.expect(200).header("warning").is_none()
+    };
+    until("the image is kept", || is_here("team/app", "v1"));
+    until("the index is kept", || is_here("team/multi", "all"));
+    // What nobody has pulled is not here, and what somebody pushed meanwhile is theirs.
+    let ours = push(scene.admin(), "team/app", "v2", b"ours");
+    scene.old.fail(Fault::Down);
+    scene.admin().delete("/api/v1/projects/team/-/fallback").expect(204);
+    pull_all(&ann, "team/app", "v1", &theirs);
+    pull_all(&ann, "team/app", "v2", &ours);
+    assert_ne!(ours.digest, other.digest);
+    for child in &children {
+        pull_all(&ann, "team/multi", &child.digest, child);
+    }
+    pull(&ann, "team/multi", "one").expect(404);
+    // It was pushed once, by the registry itself.
+    let path = "/api/v1/projects/team/-/audit?repository=team/app&actor=job:fallback&action=tag.set";
+    until("the journal has it", || {
+        let records = scene.admin().get(path).expect(200).json()["items"].clone();
+        records.as_array().expect("records").len() == 1
+    });
+    let check = send(scene.admin(), "POST", "/check", &json!({})).expect(200);
+    let text = String::from_utf8(check.body).expect("lines");
+    assert!(!text.contains("missing"), "{text}");
+    send(scene.admin(), "POST", "/gc", &json!({})).expect(200);
+    pull_all(&ann, "team/app", "v1", &theirs);
 }
