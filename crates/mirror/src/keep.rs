@@ -110,7 +110,17 @@ impl Way {
             self.keep_blob(blob).await?;
         }
         let FoundManifest { media_type, bytes, .. } = manifest;
+        // Somebody may have pushed and deleted it while it came.
+        let tag = match tag {
+            Some(tag) if self.was_here(tag).await? => None,
+            tag => tag,
+        };
         self.mirror.registry.keep_own(&self.here, digest, &media_type, bytes, tag).await
+    }
+
+    async fn was_here(&self, tag: &Tag) -> Result<bool, RegistryError> {
+        let Some(here) = self.here.repository() else { return Ok(false) };
+        Ok(self.mirror.registry.meta().had(here, &Reference::Tag(tag.clone())).await?)
     }
 
     async fn read(&self, reference: &Reference) -> Result<FoundManifest, RegistryError> {
