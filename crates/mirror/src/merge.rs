@@ -14,10 +14,13 @@ pub(crate) struct Merged<T, K> {
     pub end: Option<K>,
 }
 
+/// A page from here, and one from elsewhere.
+pub(crate) type Pages<T> = (Page<T>, Page<T>);
+
 /// The union of two pages that begin `after` the same key. It ends where the shorter of those ends after which more comes;
 /// `other_end` is where the other one ended before anything was left out of it. What both have is told as it is here.
 pub(crate) fn merged<T, K: Ord + Clone>(
-    (here, other): (Page<T>, Page<T>),
+    (here, other): Pages<T>,
     other_end: Option<K>,
     after: Option<&K>,
     limit: usize,
@@ -44,7 +47,7 @@ pub(crate) fn both<T>(
     here: Result<Page<T>, RegistryError>,
     other: Result<Page<T>, RegistryError>,
     empty_is_an_answer: bool,
-) -> Result<Option<(Page<T>, Page<T>)>, RegistryError> {
+) -> Result<Option<Pages<T>>, RegistryError> {
     let none = || Page { entries: Vec::new(), more: false };
     match (here, other) {
         (Err(error), _) if !is_missing(&error) => Err(error),

@@ -305,9 +305,9 @@ fn what_refers_to_something_is_told_wherever_it_is() {
         let digests = manifests.as_array().expect("a list").iter().map(|one| one["digest"].clone());
         digests.collect::<Vec<_>>()
     };
-    assert_eq!(digests(), [ours.clone()]);
+    assert_eq!(digests(), [ours.as_str()]);
     scene.old.fail(Fault::Down);
-    assert_eq!(digests(), [ours]);
+    assert_eq!(digests(), [ours.as_str()]);
     // That there is none cannot be said where nobody could be asked.
     let other = format!("/v2/team/app/referrers/{}", test_kit::sha256(b"another"));
     scene.admin().get(&other).expect(503);
