@@ -7,6 +7,7 @@
 mod accounts;
 mod call;
 mod factors;
+mod fallbacks;
 mod journal;
 mod lines;
 mod maintenance;
@@ -32,7 +33,7 @@ use http_kit::{
     credential,
 };
 use identity::{Caller, Identity, Secret};
-use mirror::Mirror;
+use mirror::{Fallback, Mirror};
 use registry::Registry;
 
 use crate::call::Call;
@@ -65,6 +66,8 @@ pub struct AdminEdge {
     journal: Option<JournalPlace>,
     /// The upstreams, where there are any.
     mirror: Option<Arc<Mirror>>,
+    /// What is read for projects that replace other registries.
+    fallback: Option<Arc<Fallback>>,
     /// Whether others use the store at the same time.
     shared: bool,
 }
@@ -85,6 +88,7 @@ impl AdminEdge {
             observer: Arc::new(Unobserved),
             journal: None,
             mirror: None,
+            fallback: None,
             shared: true,
         }
     }
@@ -105,6 +109,12 @@ impl AdminEdge {
     #[must_use]
     pub fn with_mirror(self, mirror: Option<Arc<Mirror>>) -> Self {
         Self { mirror, ..self }
+    }
+
+    /// The same, which tells who depends on registries that are replaced.
+    #[must_use]
+    pub fn with_fallback(self, fallback: Option<Arc<Fallback>>) -> Self {
+        Self { fallback, ..self }
     }
 
     /// The same for a registry that this process has opened for one command.

@@ -8,9 +8,9 @@ use std::collections::HashMap;
 use access::Action;
 use futures_util::future::BoxFuture;
 use identity::model::{
-    Group, Member, NewRobot, NewSession, NewToken, NewUser, Passkey, Project as ProjectShown, ProjectPatch,
-    RecoveryCodesShown, Robot, RobotPatch, Role, Rotation, Session, Shown, Token, TotpStart, User, UserPatch,
-    Whoami,
+    Fallback, Group, Member, MoreDays, NewFallback, NewRobot, NewSession, NewToken, NewUser, Passkey,
+    Project as ProjectShown, ProjectPatch, RecoveryCodesShown, Robot, RobotPatch, Role, Rotation, Session,
+    Shown, Token, TotpStart, User, UserPatch, Whoami,
 };
 use identity::{Page, UserName};
 use oci::ProjectName;
@@ -20,6 +20,7 @@ use schemars::{Schema, SchemaGenerator};
 use crate::accounts::{GroupBody, NewPassword, OwnPassword, RoleBody};
 use crate::call::Call;
 use crate::factors::Code;
+use crate::fallbacks::UseShown;
 use crate::journal::{RecordPage, SEARCH, SYSLOG, Verdict};
 use crate::lines::{CheckLine, GcLine, RebuildLine};
 use crate::maintenance::{CheckRequest, GcRequest};
@@ -28,7 +29,7 @@ use crate::problem::Problem;
 use crate::projects::ProjectBody;
 use crate::reply::{HTML, Items, JSON, LINES, Reply};
 use crate::upstreams::{Outage, UpstreamShown};
-use crate::{accounts, factors, journal, maintenance, projects, reference, upstreams};
+use crate::{accounts, factors, fallbacks, journal, maintenance, projects, reference, upstreams};
 
 /// What a caller must be allowed to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -242,6 +243,11 @@ routes! {
     "GET" "/projects/{project}", Project(Action::ReadProject), projects::project() -> ok ProjectShown, "Shows a project";
     "PATCH" "/projects/{project}", Project(Action::UpdateProject), projects::change_project(ProjectPatch) -> ok ProjectShown, "Changes the settings of a project";
     step_up "DELETE" "/projects/{project}", Project(Action::DeleteProject), projects::delete_project() -> done, "Deletes an empty project";
+    "GET" "/projects/{project}/-/fallback", Project(Action::ReadProject), fallbacks::fallback() -> ok Fallback, "Shows which registry a project replaces";
+    step_up "PUT" "/projects/{project}/-/fallback", ADMINISTER, fallbacks::set_fallback(NewFallback) -> ok Fallback, "Says which registry a project replaces: what is missing is read there";
+    "PATCH" "/projects/{project}/-/fallback", Project(Action::UpdateProject), fallbacks::extend_fallback(MoreDays) -> ok Fallback, "Reads it some days longer";
+    "DELETE" "/projects/{project}/-/fallback", Project(Action::UpdateProject), fallbacks::end_fallback() -> done, "Reads it no longer";
+    "GET" "/projects/{project}/-/fallback/uses", Project(Action::ReadAudit), fallbacks::fallback_uses() -> ok Items<UseShown>, "Lists who still depends on it";
     "GET" "/projects/{project}/-/members", Project(Action::ReadMembers), projects::members() -> ok Items<Member>, "Lists who has a role in a project";
     step_up "PUT" "/projects/{project}/-/members/{principal}/{role}", Project(Action::ManageMembers), projects::add_member() -> done, "Gives a role in a project";
     step_up "DELETE" "/projects/{project}/-/members/{principal}/{role}", Project(Action::ManageMembers), projects::remove_member() -> done, "Takes a role in a project away";
@@ -389,7 +395,9 @@ mod tests {
                 || robots
                 || (method, path) == ("DELETE", "/projects/{project}")
                 // Nothing stands in the way of its end.
-                || (method, path) == ("PUT", "/upstreams/{upstream}/outage");
+                || (method, path) == ("PUT", "/upstreams/{upstream}/outage")
+                // It hands out what a credential of the house may read.
+                || (method, path) == ("PUT", "/projects/{project}/-/fallback");
             assert_eq!(once_more.contains(&(method, path)), expect, "{method} {path}");
         }
         // Whoever must set one up first can do nothing else.

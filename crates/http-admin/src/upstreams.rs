@@ -87,6 +87,8 @@ struct StatsShown {
     peer_bytes: u64,
     /// Of the misses, those that could not be answered, or are nowhere.
     failures: u64,
+    /// Manifests that were read there for a project that replaces it.
+    fallbacks: u64,
 }
 
 /// A rehearsal.
@@ -136,7 +138,8 @@ fn named(call: &Call) -> Result<&Upstream, Problem> {
 
 fn shown(upstream: &Upstream, mirror: &Mirror) -> UpstreamShown {
     let settings = upstream.settings();
-    let Stats { hits, misses, stale, fetched_bytes, peer_bytes, failures } = mirror.stats(upstream.key());
+    let Stats { hits, misses, stale, fetched_bytes, peer_bytes, failures, fallbacks } =
+        mirror.stats(upstream.key());
     let Figures { downloads, bandwidth } = upstream.figures();
     UpstreamShown {
         key: settings.key.clone(),
@@ -144,7 +147,7 @@ fn shown(upstream: &Upstream, mirror: &Mirror) -> UpstreamShown {
         pathless: settings.pathless,
         registries: upstream.standing().into_iter().map(registry).collect(),
         now: FiguresShown { downloads, bandwidth },
-        stats: StatsShown { hits, misses, stale, fetched_bytes, peer_bytes, failures },
+        stats: StatsShown { hits, misses, stale, fetched_bytes, peer_bytes, failures, fallbacks },
     }
 }
 

@@ -17,7 +17,7 @@ use http_kit::{
     TrustedProxies, X_REQUEST_ID, credential,
 };
 use oci::{Digest, Reference, RepoName};
-use registry::{Located, Pull, Registry, RegistryError};
+use registry::{Located, Pull, Registry, RegistryError, ReplacedBy};
 
 use crate::by_url::{ByUrl, Opened};
 use crate::challenge::Challenge;
@@ -56,6 +56,8 @@ pub struct Observation<'a> {
     pub reference: Option<&'a Reference>,
     /// The digest of what was answered or taken.
     pub digest: Option<&'a str>,
+    /// The upstream that it was read from, where that is the registry which the project replaces.
+    pub replaced: Option<&'a str>,
     /// Whether a name and a secret were verified for this very request.
     pub signed_in: bool,
     /// Who they said they were, where that was not accepted.
@@ -151,6 +153,13 @@ impl Call<'_> {
     /// Where the client is to read a blob of this size that is here, if not from here.
     pub(crate) fn elsewhere(&self, repository: &RepoName, digest: &Digest, size: u64) -> Option<String> {
         self.sites?.send(self.context.address, repository, digest, size)
+    }
+
+    /// Whether the credential is one with which a client is about to push here: an access token that is good for it. Who
+    /// only pulls asks for none.
+    pub(crate) fn is_for_push(&self, repository: &RepoName) -> bool {
+        let target = Target::Repository(repository.clone());
+        self.subject.has_token_scope() && allowed(&self.projects, &self.subject, Action::Push, &target)
     }
 
     pub(crate) fn listing(&self) -> Result<Listing, WireError> {
@@ -368,6 +377,7 @@ impl OciEdge {
         if let (Some(by_url), Some(kept_for)) = (&self.by_url, kept_for) {
             by_url.finish(&mut response, kept_for);
         }
+        let replaced = response.extensions_mut().remove::<ReplacedBy>();
         let digest = response.headers().get(DOCKER_CONTENT_DIGEST).and_then(|value| value.to_str().ok());
         let observation = Observation {
             operation,
@@ -379,6 +389,7 @@ impl OciEdge {
             repository: repository.as_ref(),
             reference: reference.as_ref(),
             digest,
+            replaced: replaced.as_ref().map(|ReplacedBy(upstream)| upstream.as_str()),
             signed_in,
             claimed: claimed.as_deref(),
             why: why.as_ref(),

@@ -16,7 +16,11 @@ pub(crate) async fn get(
     reference: &Reference,
 ) -> Result<Response<Body>, WireError> {
     let grant = call.grant(repository)?;
-    let want = if call.is_head() { Want::Head } else { Want::Bytes };
+    let want = match call.is_head() {
+        true if call.is_for_push(repository) => Want::HeadForPush,
+        true => Want::Head,
+        false => Want::Bytes,
+    };
     let found = call.pull.manifest(&grant, reference, want).await?;
     let caching =
         if matches!(reference, Reference::Digest(_)) { Caching::Immutable } else { Caching::Revalidate };
@@ -37,7 +41,12 @@ pub(crate) async fn get(
         // RFC 7234, 5.5.1; the distribution-spec's form of it.
         let printable: String =
             why.chars().filter(|c| (' '..='~').contains(c) && !r#""\"#.contains(*c)).collect();
-        response.headers_mut().insert(WARNING, reply::value(&format!("299 - \"{printable}\"")));
+        response.headers_mut().append(WARNING, reply::value(&format!("299 - \"{printable}\"")));
+    }
+    if let Some(replaced) = found.replaced {
+        let warning = format!("299 - \"not here yet: from {}, which this project replaces\"", replaced.0);
+        response.headers_mut().append(WARNING, reply::value(&warning));
+        response.extensions_mut().insert(replaced);
     }
     Ok(response)
 }

@@ -47,6 +47,6 @@ pub use passkey::{
 pub use password::{PASSWORD_BYTES_MAX, PasswordHash, PasswordPolicy, WeakPassword};
 pub use second_factor::Caller;
 pub use secret::{Secret, SecretHash};
-pub use time::date;
+pub use time::{date, text as moment};
 pub use token_secret::{TokenKind, TokenSecret};
 pub use token_service::{Claimant, Issued, TokenRequest};

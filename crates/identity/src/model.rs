@@ -5,6 +5,7 @@
 //! given another meaning. Hashes stay in the records; what is shown has none.
 
 mod factor;
+mod fallback;
 mod project;
 
 use access::{Action, ActionSet, Rights};
@@ -23,6 +24,8 @@ pub(crate) use factor::{FactorRecord, OneTimeCode, PasskeyRecord};
 pub use factor::{
     NewSession, OneTimeCodeShown, Passkey, RecoveryCodesShown, SecondFactor, Session, TotpStart,
 };
+pub(crate) use fallback::FallbackRecord;
+pub use fallback::{Fallback, MoreDays, NewFallback};
 pub(crate) use project::ProjectRecord;
 pub use project::{NewProject, Project, ProjectPatch};
 

@@ -5,7 +5,7 @@ use meta::Timestamp;
 use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
 /// The moment as text; empty for what no calendar has.
-pub(crate) fn text(time: Timestamp) -> String {
+pub fn text(time: Timestamp) -> String {
     DateTime::<Utc>::from_timestamp_micros(time.micros())
         .map(|time| time.to_rfc3339_opts(SecondsFormat::Secs, true))
         .unwrap_or_default()

@@ -6,10 +6,11 @@ use rusqlite::Connection;
 use crate::error::{Result, explain};
 
 /// Migration N brings version N - 1 to version N. Once released, a migration is never edited.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("../migrations/sqlite/0001_initial.sql"),
     include_str!("../migrations/sqlite/0002_entries.sql"),
     include_str!("../migrations/sqlite/0003_mirrors.sql"),
+    include_str!("../migrations/sqlite/0004_fallbacks.sql"),
 ];
 
 const MIGRATING: &str = "bringing the metadata to this version";

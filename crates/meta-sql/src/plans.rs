@@ -9,7 +9,7 @@ use rusqlite::Connection;
 
 use crate::connection::Place;
 use crate::migrate::migrate;
-use crate::read::{blobs, collect, entries, events, inspect, lists, manifests, mirrors};
+use crate::read::{blobs, collect, entries, events, fallbacks, inspect, lists, manifests, mirrors};
 use crate::store::{Config, SqliteMeta};
 use crate::write;
 
@@ -69,6 +69,9 @@ fn nothing_is_scanned_or_sorted() {
         mirrors::IS_NEEDED,
         mirrors::LIVE,
         mirrors::LINKS_OF,
+        fallbacks::HAD_TAG,
+        fallbacks::HAD_DIGEST,
+        fallbacks::USES,
         events::EVENTS,
         events::SETTING,
     ] {

@@ -6,17 +6,17 @@ use std::sync::Arc;
 use blob::BlobId;
 use meta::{
     Answer, Batch, BlobRecord, BlobRow, CachedBlob, Clock, Collect, Commit, Committed, Entry, EntryKind,
-    EntryName, Event, Garbage, Inspect, ManifestRecord, ManifestRow, MetaError, MissingBlob, ReadBlobs,
-    ReadEntries, ReadEvents, ReadLists, ReadManifests, ReadMirrors, ReferrerPage, ReferrerQuery,
-    RepositoryKind, RepositoryRow, Settings, StoredBlob, Timestamp, Totals, Visible,
+    EntryName, Event, FallbackUse, Garbage, Inspect, ManifestRecord, ManifestRow, MetaError, MissingBlob,
+    ReadBlobs, ReadEntries, ReadEvents, ReadFallbacks, ReadLists, ReadManifests, ReadMirrors, ReferrerPage,
+    ReferrerQuery, RepositoryKind, RepositoryRow, Settings, StoredBlob, Timestamp, Totals, Visible,
 };
-use oci::{Digest, Reference, RepoName, Tag};
+use oci::{Digest, ProjectName, Reference, RepoName, Tag};
 
 use crate::connection::Place;
 use crate::error::Result;
 use crate::migrate::migrate;
 use crate::pool::Pool;
-use crate::read::{blobs, collect, entries, events, inspect, lists, manifests, mirrors};
+use crate::read::{blobs, collect, entries, events, fallbacks, inspect, lists, manifests, mirrors};
 use crate::sql::Db;
 use crate::writer::Writer;
 
@@ -280,6 +280,17 @@ impl ReadMirrors for SqliteMeta {
 
     fn links_of(&self, id: BlobId, limit: usize) -> Answer<'_, Vec<(RepoName, RepositoryKind)>> {
         self.walk("looking for a blob's repositories", move |db| mirrors::links_of(db, id, limit))
+    }
+}
+
+impl ReadFallbacks for SqliteMeta {
+    fn had<'a>(&'a self, repository: &'a RepoName, reference: &'a Reference) -> Answer<'a, bool> {
+        self.look_up("looking up what was here", move |db| fallbacks::had(db, repository, reference))
+    }
+
+    fn fallback_uses<'a>(&'a self, project: &'a ProjectName, limit: usize) -> Answer<'a, Vec<FallbackUse>> {
+        let project = project.clone();
+        self.walk("listing uses of a fallback", move |db| fallbacks::uses(db, &project, limit))
     }
 }
 

@@ -6,7 +6,7 @@ use blob::BlobId;
 use bytes::Bytes;
 use oci::{Annotations, Digest, MediaType, ProjectName, RepoName, Tag};
 
-use crate::{EntryKind, EntryName, NewEntry, RepositoryKind, StoredBlob, Timestamp};
+use crate::{EntryKind, EntryName, FallbackUse, NewEntry, RepositoryKind, StoredBlob, Timestamp};
 
 /// Who asks for a change, and from where: copied into every event it causes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -208,6 +208,14 @@ pub enum Write {
     Used {
         /// Repository, manifest and day since 1970.
         uses: Vec<(RepoName, Digest, i64)>,
+    },
+    /// Adds to what was read from the registries that projects replace. Of each of these projects the `keep` last uses
+    /// stay.
+    FallbackUsed {
+        /// What was read since the last time.
+        uses: Vec<FallbackUse>,
+        /// How many of a project are kept.
+        keep: usize,
     },
     /// Lets repositories go of blobs that none of their manifests has needed since before `before`. A blob that
     /// no repository holds any more becomes deletable.

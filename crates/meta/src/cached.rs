@@ -13,16 +13,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use blob::BlobId;
-use oci::{Digest, Reference, RepoName, Tag};
+use oci::{Digest, ProjectName, Reference, RepoName, Tag};
 use quick_cache::Weighter;
 use quick_cache::sync::{Cache, GuardResult};
 
 use crate::store::Answer;
 use crate::{
     Batch, BlobRecord, BlobRow, CachedBlob, Collect, Commit, Committed, Effect, Entry, EntryKind, EntryName,
-    Event, Garbage, Inspect, ManifestRecord, ManifestRow, MetaError, MetaStore, MissingBlob, ReadBlobs,
-    ReadEntries, ReadEvents, ReadLists, ReadManifests, ReadMirrors, ReferrerPage, ReferrerQuery,
-    RepositoryKind, RepositoryRow, Settings, StoredBlob, Timestamp, Totals, Visible, Write,
+    Event, FallbackUse, Garbage, Inspect, ManifestRecord, ManifestRow, MetaError, MetaStore, MissingBlob,
+    ReadBlobs, ReadEntries, ReadEvents, ReadFallbacks, ReadLists, ReadManifests, ReadMirrors, ReferrerPage,
+    ReferrerQuery, RepositoryKind, RepositoryRow, Settings, StoredBlob, Timestamp, Totals, Visible, Write,
 };
 
 /// How much to keep in memory.
@@ -187,6 +187,7 @@ impl Kept {
                     | Write::Checked { .. }
                     | Write::Condemn { .. }
                     | Write::Forget { .. }
+                    | Write::FallbackUsed { .. }
                     | Write::FoldUsage { .. }
                     | Write::Setting { .. }
                     | Write::Entry(_)
@@ -452,6 +453,16 @@ impl ReadMirrors for CachedMeta {
 
     fn links_of(&self, id: BlobId, limit: usize) -> Answer<'_, Vec<(RepoName, RepositoryKind)>> {
         self.inner.links_of(id, limit)
+    }
+}
+
+impl ReadFallbacks for CachedMeta {
+    fn had<'a>(&'a self, repository: &'a RepoName, reference: &'a Reference) -> Answer<'a, bool> {
+        self.inner.had(repository, reference)
+    }
+
+    fn fallback_uses<'a>(&'a self, project: &'a ProjectName, limit: usize) -> Answer<'a, Vec<FallbackUse>> {
+        self.inner.fallback_uses(project, limit)
     }
 }
 

@@ -8,6 +8,7 @@ mod blobs;
 mod collect;
 mod commits;
 mod entries;
+mod fallbacks;
 mod lists;
 mod manifests;
 mod mirrors;
@@ -30,6 +31,7 @@ pub use blobs::*;
 pub use collect::*;
 pub use commits::*;
 pub use entries::*;
+pub use fallbacks::*;
 pub use lists::*;
 pub use manifests::*;
 pub use mirrors::*;
@@ -106,6 +108,8 @@ macro_rules! contract_tests {
             eviction_may_take_what_only_mirrors_hold
             usage_follows_evictions
             a_mirrored_repository_is_collected
+            what_was_here_is_known
+            uses_of_a_fallback_are_added_up
         }
     };
     (@cases $store:expr, $($case:ident)*) => {

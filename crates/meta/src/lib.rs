@@ -9,6 +9,7 @@ mod cached;
 mod clock;
 mod entry;
 mod event;
+mod fallback;
 mod record;
 mod store;
 
@@ -19,11 +20,12 @@ pub use cached::{CacheSize, CachedMeta};
 pub use clock::{Clock, SystemClock, Timestamp};
 pub use entry::{Entry, EntryKind, EntryName, EntryNameError, NewEntry};
 pub use event::{Event, EventKind};
+pub use fallback::FallbackUse;
 pub use record::{
     BlobRecord, BlobRow, CachedBlob, Garbage, ManifestRecord, ManifestRow, MissingBlob, ReferrerPage,
     ReferrerQuery, RepositoryKind, RepositoryRow, StoredBlob, Totals, Visible,
 };
 pub use store::{
-    Answer, Collect, Commit, Inspect, MetaError, MetaStore, ReadBlobs, ReadEntries, ReadEvents, ReadLists,
-    ReadManifests, ReadMirrors, Settings,
+    Answer, Collect, Commit, Inspect, MetaError, MetaStore, ReadBlobs, ReadEntries, ReadEvents,
+    ReadFallbacks, ReadLists, ReadManifests, ReadMirrors, Settings,
 };

@@ -2,12 +2,12 @@
 
 use blob::BlobId;
 use futures_util::future::BoxFuture;
-use oci::{Digest, Reference, RepoName, Tag};
+use oci::{Digest, ProjectName, Reference, RepoName, Tag};
 
 use crate::{
     Batch, BlobRecord, BlobRow, CachedBlob, Committed, Condition, Entry, EntryKind, EntryName, Event,
-    Garbage, ManifestRecord, ManifestRow, MissingBlob, ReferrerPage, ReferrerQuery, RepositoryKind,
-    RepositoryRow, StoredBlob, Timestamp, Totals, Visible,
+    FallbackUse, Garbage, ManifestRecord, ManifestRow, MissingBlob, ReferrerPage, ReferrerQuery,
+    RepositoryKind, RepositoryRow, StoredBlob, Timestamp, Totals, Visible,
 };
 
 /// Why the store did not do what was asked.
@@ -210,6 +210,16 @@ pub trait ReadMirrors: Send + Sync {
     fn links_of(&self, id: BlobId, limit: usize) -> Answer<'_, Vec<(RepoName, RepositoryKind)>>;
 }
 
+/// What is read where a project replaces another registry.
+pub trait ReadFallbacks: Send + Sync {
+    /// Whether the repository once had the tag, or a tag of it once pointed to the digest: as far as tags have moved or
+    /// gone. What is not here any more of it was deleted.
+    fn had<'a>(&'a self, repository: &'a RepoName, reference: &'a Reference) -> Answer<'a, bool>;
+
+    /// Up to `limit` uses of the registry that a project replaces, the last first.
+    fn fallback_uses<'a>(&'a self, project: &'a ProjectName, limit: usize) -> Answer<'a, Vec<FallbackUse>>;
+}
+
 /// Small values that jobs remember.
 pub trait Settings: Send + Sync {
     /// The value under a name.
@@ -227,6 +237,7 @@ pub trait MetaStore:
     + ReadEvents
     + ReadEntries
     + ReadMirrors
+    + ReadFallbacks
     + Settings
 {
 }
@@ -241,6 +252,7 @@ impl<T> MetaStore for T where
         + ReadEvents
         + ReadEntries
         + ReadMirrors
+        + ReadFallbacks
         + Settings
 {
 }

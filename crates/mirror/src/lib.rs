@@ -2,16 +2,21 @@
 //!
 //! A [`Mirror`] answers who pulls ([`registry::Pull`]): from the registry what is there, and else from an upstream, which it
 //! keeps on the way. However many ask, one of them fetches; whatever the upstream does, what was here stays here.
+//!
+//! A [`Fallback`] is put round it where projects replace other registries: it answers for what is not here yet.
 
 mod download;
 mod error;
 mod evictor;
+mod fallback;
 mod flight;
 mod health;
+mod keep;
 mod link;
 mod lists;
 mod manifests;
 mod memory;
+mod merge;
 mod mirror;
 mod names;
 mod once;
@@ -23,8 +28,10 @@ mod rounds;
 mod stats;
 mod turns;
 mod upstream;
+mod uses;
 mod windows;
 
+pub use fallback::{Fallback, Replacement, Replacements};
 pub use health::{Closed, Standing};
 pub use mirror::Mirror;
 pub use peers::{PeerSettings, Peers};

@@ -218,9 +218,9 @@ impl Mirror {
         let spot =
             |tag: &Tag| Spot { repository: repository.clone(), place: place.clone(), tag: tag.clone() };
         let outcome = match (reference, want) {
-            (Reference::Tag(tag), Want::Head) => self.named(&spot(tag)).await,
+            (Reference::Tag(tag), Want::Head | Want::HeadForPush) => self.named(&spot(tag)).await,
             // By itself, so that it comes back where upstreams lead back.
-            (_, Want::Head) if !self.trail.nodes().is_empty() => {
+            (_, Want::Head | Want::HeadForPush) if !self.trail.nodes().is_empty() => {
                 self.head_of(place, reference).await.map(only_head)
             }
             (Reference::Tag(tag), Want::Bytes) if !self.peers.is_alone() => self.fetch_tag(&spot(tag)).await,
@@ -299,7 +299,7 @@ impl Mirror {
         let Descriptor { media_type, digest, size, .. } = descriptor;
         let tags = self.memory.waiting(repository, digest, WAITS_FOR);
         let mirrored = Mirrored { digest, media_type: media_type.clone(), bytes: bytes.clone() };
-        let found = FoundManifest { digest, media_type, size, bytes, stale: None };
+        let found = FoundManifest { digest, media_type, size, bytes, stale: None, replaced: None };
         let blobs = match self.registry.keep_manifest(repository, mirrored, &tags).await {
             Ok(blobs) => blobs,
             Err(error @ (RegistryError::ManifestInvalid(_) | RegistryError::Conflict)) => {
@@ -353,7 +353,7 @@ impl Mirror {
 
 /// What is known of a manifest whose bytes are not here.
 fn only_head(Descriptor { media_type, digest, size, .. }: Descriptor) -> FoundManifest {
-    FoundManifest { digest, media_type, size, bytes: Bytes::new(), stale: None }
+    FoundManifest { digest, media_type, size, bytes: Bytes::new(), stale: None, replaced: None }
 }
 
 fn since(then: Timestamp, now: Timestamp) -> Duration {

@@ -92,6 +92,11 @@ impl Mirror {
         (Self { room, ..self }, evictor.run())
     }
 
+    /// The same for a question that came through others; nothing where it came from a client.
+    pub(crate) fn through(&self, trail: &Trail) -> Option<Self> {
+        (!trail.is_direct()).then(|| Self { trail: Arc::new(trail.clone()), ..self.clone() })
+    }
+
     /// What is in the cache, and what was evicted.
     pub fn cache_stats(&self) -> CacheStats {
         self.room.stats()
@@ -110,6 +115,18 @@ impl Mirror {
     /// How many blobs are on their way here.
     pub fn downloads(&self) -> usize {
         self.blobs.len()
+    }
+
+    /// The upstream's repository that a name means by itself.
+    pub(crate) fn upstreams_name(&self, name: &RepoName) -> Option<RepoName> {
+        self.names.prefixed(name)
+    }
+
+    /// Counts that something was read there for a project that replaces it.
+    pub(crate) fn count_fallback(&self, key: &str) {
+        if let Some(counts) = self.counts.get(key) {
+            counts.fell_back(1);
+        }
     }
 
     pub(crate) fn counts(&self, upstream: &Upstream) -> Arc<Counts> {
@@ -227,9 +244,9 @@ impl Mirror {
         // manifest does: anybody can write one. Else whoever may read one repository could read all by digest.
         let mut is_known = false;
         let waits = peer.is_none() && place.upstream.is_busy();
-        if is_near || want == Want::Head || waits {
+        if is_near || want != Want::Bytes || waits {
             let size = self.head_blob(repository, place, *digest).await?;
-            if let (Want::Head, Some(size)) = (want, size) {
+            if let (Want::Head | Want::HeadForPush, Some(size)) = (want, size) {
                 return Ok(FoundBlob::Upstream { size });
             }
             is_known = true;
@@ -356,10 +373,7 @@ async fn ask_head(place: &Place, trail: &Trail, digest: Digest) -> Result<Option
 
 impl Pull for Mirror {
     fn asked_through(&self, trail: &Trail) -> Option<Arc<dyn Pull>> {
-        if trail.is_direct() {
-            return None;
-        }
-        Some(Arc::new(Self { trail: Arc::new(trail.clone()), ..self.clone() }))
+        self.through(trail).map(|this| Arc::new(this) as _)
     }
 
     fn locate<'a>(

@@ -17,6 +17,8 @@ pub struct Stats {
     pub peer_bytes: u64,
     /// Requests that were answered with nothing.
     pub failures: u64,
+    /// Manifests that were read for a project that replaces it.
+    pub fallbacks: u64,
 }
 
 /// What the cache holds, and what was evicted since the start.
@@ -52,4 +54,7 @@ macro_rules! counts {
     };
 }
 
-counts! { hit hits, missed misses, served_stale stale, fetched fetched_bytes, lent peer_bytes, failed failures }
+counts! {
+    hit hits, missed misses, served_stale stale, fetched fetched_bytes, lent peer_bytes, failed failures,
+    fell_back fallbacks
+}

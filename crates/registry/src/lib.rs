@@ -34,7 +34,7 @@ pub use gc::{GcItem, GcOptions, GcSummary, Report};
 pub use mirrored::Mirrored;
 pub use push::PushedManifest;
 pub use referrers::ReferrersRequest;
-pub use role::{Arriving, FoundBlob, FoundManifest, Located, Pull, Pulled, Stale, Want};
+pub use role::{Arriving, FoundBlob, FoundManifest, Located, Pull, Pulled, ReplacedBy, Stale, Want};
 pub use segments::{ReplayItem, ReplaySummary};
 pub use space::FreeSpace;
 pub use tags::Page;

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use meta::{Batch, Condition, Effect, EntryKind, MetaError, RepositoryKind, Timestamp, Visible, Write};
 use oci::{Algorithm, Digest, Manifest, MediaType, RepoName, Tag};
 
-use crate::push::stored;
-use crate::{Registry, RegistryError, Upload, origin};
+use crate::push::{push_batch, stored};
+use crate::{Registry, RegistryError, Upload, granted, origin};
 
 /// What fetches, as events remember it.
 const MIRROR: &str = "mirror";
@@ -54,6 +54,36 @@ impl Registry {
         let batch = tags.iter().fold(batch, |batch, tag| tagged(batch, repository, tag, digest));
         self.meta.commit(batch).await?;
         Ok(blobs)
+    }
+
+    /// Keeps a manifest of elsewhere as the repository's own: its blobs must be there. Fails with
+    /// [`RegistryError::Conflict`] where the tag names something meanwhile, which is somebody's push.
+    pub async fn keep_own(
+        &self,
+        grant: &Grant,
+        digest: Digest,
+        media_type: &MediaType,
+        bytes: Bytes,
+        tag: Option<&Tag>,
+    ) -> Result<(), RegistryError> {
+        let repository = granted(grant, Action::Push)?;
+        let manifest = Manifest::parse(&bytes, Some(media_type), &self.limits.manifest)?;
+        if self.space.is_scarce() {
+            return Err(RegistryError::Full);
+        }
+        let mut batch =
+            push_batch(grant, repository, digest, manifest, bytes, tag.map_or(&[], std::slice::from_ref));
+        if let Some(tag) = tag {
+            let (repository, tag) = (repository.clone(), tag.clone());
+            batch = batch.when(Condition::TagIs { repository, tag, digest: None });
+        }
+        match self.meta.commit(batch).await {
+            Ok(_) => Ok(()),
+            Err(MetaError::BlobsMissing(missing)) => {
+                Err(RegistryError::ManifestBlobsUnknown { repository: repository.clone(), missing })
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Notes that a tag names a manifest that is here. Gives whether that manifest is here.

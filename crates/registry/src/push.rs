@@ -77,7 +77,7 @@ impl Registry {
     }
 }
 
-fn push_batch(
+pub(crate) fn push_batch(
     grant: &Grant,
     repository: &RepoName,
     digest: Digest,

@@ -20,6 +20,8 @@ pub type Pulled<'a, T> = BoxFuture<'a, Result<T, RegistryError>>;
 pub enum Want {
     /// What there is to know of it (HEAD): nothing is fetched for that.
     Head,
+    /// The same, to know whether it must be pushed: of what is not here, nothing.
+    HeadForPush,
     /// Its bytes.
     Bytes,
 }
@@ -37,16 +39,22 @@ pub struct FoundManifest {
     pub bytes: Bytes,
     /// Why the answer may be old.
     pub stale: Option<Stale>,
+    /// Where it came from, if its repository has not got it.
+    pub replaced: Option<ReplacedBy>,
 }
 
 /// Why an answer may be old: whoever could have confirmed it did not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stale(pub String);
 
+/// The key of the upstream that the repository's project replaces, where something was read there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplacedBy(pub String);
+
 impl From<ManifestRecord> for FoundManifest {
     fn from(record: ManifestRecord) -> Self {
         let ManifestRecord { digest, media_type, bytes, .. } = record;
-        Self { digest, media_type, size: bytes.len() as u64, bytes, stale: None }
+        Self { digest, media_type, size: bytes.len() as u64, bytes, stale: None, replaced: None }
     }
 }
 

@@ -448,11 +448,13 @@ impl http_oci::Observe for Observers {
             _ => String::new(),
         };
         let repository = observation.repository;
+        let detail = observation.replaced.map(|upstream| format!("fallback {upstream}")).unwrap_or_default();
         let record = NewRecord {
             project: repository.and_then(|name| name.projects().next()).unwrap_or_default(),
             repository: repository.map_or("", |name| name.as_str()),
             reference,
             digest: observation.digest.unwrap_or(&named),
+            detail: &detail,
             ..asked.record(action, if taken.is_some() { Outcome::Success } else { Outcome::Denied })
         };
         if taken.is_some() {

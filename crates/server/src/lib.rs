@@ -9,6 +9,7 @@ mod edge;
 mod edge_metrics;
 mod external;
 mod fair;
+mod fallback;
 mod log;
 mod maintenance;
 mod memory;

@@ -7,10 +7,12 @@ use anyhow::Result;
 use futures_util::future::{BoxFuture, FutureExt};
 use identity::Identity;
 use jobs::{Job, JobError, Runner, Schedule};
+use mirror::Fallback;
 use registry::{GcOptions, Registry, RegistryError};
 use tokio::sync::mpsc;
 
 use crate::config::Config;
+use crate::fallback::WriteUses;
 use crate::metrics::Metrics;
 use crate::store::Store;
 use crate::users::Tend;
@@ -27,6 +29,7 @@ pub(crate) fn runner(
     store: &Store,
     metrics: &Arc<Metrics>,
     identity: Option<&Arc<Identity>>,
+    fallback: Option<&Arc<Fallback>>,
 ) -> Result<Runner> {
     let work = |kind: Kind| -> Arc<dyn Job> {
         Arc::new(Work { kind, registry: Arc::clone(&store.registry), metrics: Arc::clone(metrics) })
@@ -40,6 +43,9 @@ pub(crate) fn runner(
     }
     if let Some(identity) = identity {
         runner = runner.with(Schedule::Every(TEND_EVERY), Arc::new(Tend(Arc::clone(identity))));
+    }
+    if let Some(fallback) = fallback {
+        runner = runner.with(Schedule::Every(TEND_EVERY), Arc::new(WriteUses(Arc::clone(fallback))));
     }
     Ok(runner)
 }

@@ -202,6 +202,7 @@ mod tests {
             repository: None,
             reference: None,
             digest: None,
+            replaced: None,
             signed_in: false,
             claimed: None,
             why: None,

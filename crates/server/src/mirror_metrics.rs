@@ -39,12 +39,15 @@ struct PeerLabels {
 /// What is counted for an upstream: the name, what it means, and where it is read.
 type Count = (&'static str, &'static str, fn(&Stats) -> u64);
 
-const COUNTS: [Count; 4] = [
+const COUNTS: [Count; 5] = [
     ("mirror_hits", "Manifests and blobs that were here when they were asked for", |stats| stats.hits),
     ("mirror_misses", "Manifests and blobs that were not here yet", |stats| stats.misses),
     ("mirror_stale", "Answers that may be old, because the upstream could not be asked", |stats| stats.stale),
     ("mirror_failures", "Requests that could not be answered, or for what is nowhere", |stats| {
         stats.failures
+    }),
+    ("fallback_reads", "Manifests that were read for a project that replaces the upstream", |stats| {
+        stats.fallbacks
     }),
 ];
 

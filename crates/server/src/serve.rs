@@ -10,7 +10,7 @@ use http_admin::{AdminEdge, TokenEdge};
 use http_kit::{Fair, Handler, Listener, Network, Tls, TrustedProxies};
 use http_oci::OciEdge;
 use identity::Identity;
-use mirror::Mirror;
+use mirror::{Fallback, Mirror};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
@@ -18,6 +18,7 @@ use crate::audit::{self, Auditor, Observers};
 use crate::config::Config;
 use crate::console;
 use crate::edge::Edge;
+use crate::fallback;
 use crate::log;
 use crate::maintenance;
 use crate::memory;
@@ -47,6 +48,7 @@ pub async fn serve(config: Config) -> Result<()> {
     let identity = users::open(&config, &store).await?;
     let mirror =
         upstreams::open(&config.upstream, &config.mirror, config.auth.public_url(), &store.registry)?;
+    let fallback = fallback::open(mirror.as_ref(), identity.as_ref());
     let edge = config.edge.open(mirror.as_ref())?;
     let metrics = Arc::new(Metrics::new().with_mirror(mirror.as_ref()).with_edge(&edge));
     let observers = Arc::new(Observers {
@@ -54,10 +56,18 @@ pub async fn serve(config: Config) -> Result<()> {
         auditor: auditor.clone(),
         refusals: Refusals::default(),
     });
-    let listeners =
-        listeners(&config, &store, &observers, identity.as_ref(), tls.as_ref(), mirror, edge).await?;
+    let listeners = listeners(
+        &config,
+        &store,
+        &observers,
+        identity.as_ref(),
+        tls.as_ref(),
+        (mirror, fallback.clone(), edge),
+    )
+    .await?;
     let (stopping, stopped) = watch::channel(false);
-    let jobs = maintenance::runner(&config, &store, &metrics, identity.as_ref())?.run(stopped);
+    let jobs =
+        maintenance::runner(&config, &store, &metrics, identity.as_ref(), fallback.as_ref())?.run(stopped);
     let signals = signals(tls)?;
     // Nobody is let in before, and nothing can fail any more once the first password is told.
     if let Some(identity) = &identity {
@@ -76,6 +86,9 @@ pub async fn serve(config: Config) -> Result<()> {
     stopping.send_replace(true);
     jobs.await.context("the jobs ended by a mistake")?;
     store.registry.tend().await.context("the last notes of pulls were not written")?;
+    if let Some(fallback) = &fallback {
+        fallback.write_uses().await.context("the last uses of replaced registries were not written")?;
+    }
     if let Some(identity) = &identity {
         identity.tend().await.context("the last uses of tokens were not written")?;
     }
@@ -102,8 +115,7 @@ async fn listeners(
     observers: &Arc<Observers>,
     identity: Option<&Arc<Identity>>,
     tls: Option<&Arc<Tls>>,
-    mirror: Option<Arc<Mirror>>,
-    edge: Edge,
+    (mirror, fallback, edge): (Option<Arc<Mirror>>, Option<Arc<Fallback>>, Edge),
 ) -> Result<Vec<Listener>> {
     let gate: Arc<dyn Gate> = match identity {
         Some(identity) => Arc::clone(identity) as Arc<dyn Gate>,
@@ -112,9 +124,10 @@ async fn listeners(
     let registry = &store.registry;
     let observer = Arc::clone(observers);
     let oci = OciEdge::new(Arc::clone(registry), Arc::clone(&gate), proxies(config)?, observer);
-    let oci = match &mirror {
-        Some(mirror) => oci.pulling_by(Arc::clone(mirror) as _),
-        None => oci,
+    let oci = match (&fallback, &mirror) {
+        (Some(fallback), _) => oci.pulling_by(Arc::clone(fallback) as _),
+        (None, Some(mirror)) => oci.pulling_by(Arc::clone(mirror) as _),
+        (None, None) => oci,
     };
     let oci = match Fair::new(&config.fair.limits()) {
         Some(fair) => oci.fairly(fair, config.fair.projects.keys().cloned()),
@@ -125,7 +138,8 @@ async fn listeners(
     let operation = Arc::new(Operation { meta: Arc::clone(&store.meta), observers: Arc::clone(observers) });
     let admin = AdminEdge::new(Arc::clone(registry), gate, identity.cloned(), proxies(config)?)
         .observed(Arc::clone(observers) as Arc<dyn http_admin::Observe>)
-        .with_mirror(mirror.clone());
+        .with_mirror(mirror.clone())
+        .with_fallback(fallback);
     let admin = match audit::place(config, observers.auditor.as_deref())? {
         Some(place) => admin.with_journal(place),
         None => admin,

@@ -227,6 +227,36 @@ pub(crate) enum ProjectCommand {
     Update(ProjectUpdate),
     /// Delete a project that is empty.
     Delete(OneProject),
+    /// Show or change which registry a project replaces: what is missing here is read there, for a while.
+    Fallback(ProjectFallback),
+}
+
+#[derive(Debug, clap::Args)]
+#[command(group(ArgGroup::new("what").args(["upstream", "extend", "off", "report"])))]
+pub(crate) struct ProjectFallback {
+    #[command(flatten)]
+    pub project: OneProject,
+    /// The upstream that is this registry, by its key: from now on, what is missing here is read there.
+    #[arg(long, value_name = "KEY")]
+    pub upstream: Option<String>,
+    /// The path there, such as team-a; the project's own name by default, '' for none.
+    #[arg(long, value_name = "PATH", requires = "upstream")]
+    pub prefix: Option<String>,
+    /// For how many days, 30 by default.
+    #[arg(long, value_name = "DAYS", requires = "upstream")]
+    pub days: Option<u64>,
+    /// Keep what is read there as the project's own.
+    #[arg(long, requires = "upstream")]
+    pub keep: bool,
+    /// Read it so many days longer; from now on, where it is off.
+    #[arg(long, value_name = "DAYS")]
+    pub extend: Option<u64>,
+    /// Read it no longer.
+    #[arg(long)]
+    pub off: bool,
+    /// List who still depends on it: who read what there, how often, and when last.
+    #[arg(long)]
+    pub report: bool,
 }
 
 /// One project.

@@ -8,6 +8,7 @@ mod administrators;
 mod bootstrap;
 mod elsewhere;
 mod factors;
+mod fallbacks;
 mod groups;
 mod members;
 mod passkeys;
@@ -32,6 +33,7 @@ use meta::{
     Batch, Clock, Committed, Condition, Entry, EntryKind, EntryName, MetaError, MetaStore, NewEntry, Origin,
     Timestamp, Write,
 };
+use oci::ProjectName;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -39,7 +41,7 @@ use serde::de::DeserializeOwned;
 use crate::IdentityError;
 use crate::browser::BrowserLimits;
 use crate::hasher::Hasher;
-use crate::model::{GroupRecord, ProjectRecord, RoleRecord};
+use crate::model::{FallbackRecord, GroupRecord, ProjectRecord, RoleRecord};
 use crate::names::GroupName;
 use crate::password::PasswordPolicy;
 use crate::signing_key::SigningKey;
@@ -114,6 +116,8 @@ pub struct Directory {
 #[derive(Default)]
 pub(crate) struct Known {
     pub(crate) projects: Arc<Projects>,
+    /// Which registries projects replace.
+    fallbacks: HashMap<ProjectName, FallbackRecord>,
     /// The roles that were defined here.
     roles: HashMap<String, ActionSet>,
     /// Our groups by the names that other directories have for them.
@@ -182,10 +186,15 @@ impl Directory {
     async fn learn(&self) -> Result<(), IdentityError> {
         let epoch = self.epoch() + 1;
         let mut projects = Vec::new();
+        let mut fallbacks = HashMap::new();
         let mut roles = HashMap::new();
         let mut externals = HashMap::new();
         for (entry, record) in self.all::<ProjectRecord>(EntryKind::Project).await? {
-            projects.push((parsed(&entry.name)?, record.settings()));
+            let name: ProjectName = parsed(&entry.name)?;
+            projects.push((name.clone(), record.settings()));
+            if let Some(fallback) = record.fallback {
+                fallbacks.insert(name, fallback);
+            }
         }
         for (entry, record) in self.all::<RoleRecord>(EntryKind::Role).await? {
             // An action that a newer version knew is not given.
@@ -197,7 +206,8 @@ impl Directory {
                 externals.insert(external, parsed(&entry.name)?);
             }
         }
-        let known = Known { projects: Arc::new(Projects::new(projects, epoch)), roles, externals };
+        let projects = Arc::new(Projects::new(projects, epoch));
+        let known = Known { projects, fallbacks, roles, externals };
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(known);
         self.epoch.store(epoch, Ordering::SeqCst);
         Ok(())

@@ -55,6 +55,7 @@ impl Directory {
             public: new.public,
             inherit_roles: new.inherit_roles,
             create_on_push: new.create_on_push,
+            fallback: None,
         };
         self.create(grant, project(&new.name, &record)).await?;
         self.show_project(&new.name).await
@@ -126,11 +127,11 @@ impl Directory {
 }
 
 /// The project that a grant for `action` is about.
-fn of(grant: &Grant, action: Action) -> Result<&ProjectName, IdentityError> {
+pub(super) fn of(grant: &Grant, action: Action) -> Result<&ProjectName, IdentityError> {
     grant.project().filter(|_| grant.action() == action).ok_or(IdentityError::WrongGrant)
 }
 
-fn project<'a>(name: &'a ProjectName, record: &'a ProjectRecord) -> New<'a, ProjectRecord> {
+pub(super) fn project<'a>(name: &'a ProjectName, record: &'a ProjectRecord) -> New<'a, ProjectRecord> {
     New { kind: EntryKind::Project, name: name.as_str().into(), record, owners: Vec::new() }
 }
 

@@ -6,7 +6,7 @@ use oci::ProjectName;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::yes;
+use super::{FallbackRecord, yes};
 use crate::schema::{Moment, ProjectText};
 use crate::time;
 
@@ -21,6 +21,8 @@ pub(crate) struct ProjectRecord {
     pub(crate) inherit_roles: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) create_on_push: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) fallback: Option<FallbackRecord>,
 }
 
 impl ProjectRecord {

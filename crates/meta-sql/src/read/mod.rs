@@ -4,6 +4,7 @@ pub(crate) mod blobs;
 pub(crate) mod collect;
 pub(crate) mod entries;
 pub(crate) mod events;
+pub(crate) mod fallbacks;
 pub(crate) mod inspect;
 pub(crate) mod lists;
 pub(crate) mod manifests;

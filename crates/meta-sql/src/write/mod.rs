@@ -8,6 +8,7 @@ mod condition;
 mod entry;
 mod event;
 mod evict;
+mod fallback;
 mod manifest;
 pub(crate) mod project;
 mod repository;
@@ -47,6 +48,8 @@ pub(crate) const HOT: &[&str] = &[
     evict::LIVE,
     evict::IS_HOSTED,
     evict::LINKS,
+    fallback::ADD,
+    fallback::CUT,
     manifest::FIND,
     manifest::HOLD_BLOBS,
     manifest::RELEASE_BLOBS,
@@ -94,6 +97,7 @@ impl Change<'_> {
             Write::Checked { repository, tag } => self.check_tag(repository, tag),
             Write::Evict { ids, limit } => self.evict(ids, *limit),
             Write::Used { uses } => self.remember_use(uses),
+            Write::FallbackUsed { uses, keep } => self.note_fallbacks(uses, *keep),
             Write::ExpireLinks { before, limit } => self.expire_links(*before, *limit),
             Write::Condemn { before, limit } => self.condemn(*before, *limit),
             Write::Forget { ids } => self.forget(ids),

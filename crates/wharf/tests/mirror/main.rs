@@ -1,6 +1,7 @@
 //! A registry that has what others have: three ways in, one fetch, and upstreams that fail in every way.
 
 mod bounded;
+mod fallback;
 mod formats;
 mod fresh;
 mod herd;

@@ -2,6 +2,7 @@
 //! gone.
 
 pub mod cri;
+mod replaced;
 mod signed_in;
 mod tokens;
 mod upstreams;
