@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use http::header::{USER_AGENT, VIA};
+use http::header::VIA;
 use http::{HeaderMap, Uri};
 use http_kit::Network;
 use oci::{Digest, RepoName};
@@ -157,13 +157,11 @@ impl Sites {
     }
 }
 
-/// Whether a Wharf asks: it may be the very site, and would be sent to itself. Mirrors say so in `Via`, and all do in
-/// `User-Agent`.
+/// Whether a Wharf asks as a mirror or an edge, which says so in `Via`: it may be the very site, and would be sent to itself.
 pub(crate) fn is_of_a_wharf(headers: &HeaderMap) -> bool {
     let hops = headers.get_all(VIA).iter().filter_map(|value| value.to_str().ok());
     let mut hops = hops.flat_map(|value| value.split(','));
-    let is_agent = headers.get(USER_AGENT).is_some_and(|agent| agent.as_bytes().starts_with(b"wharf/"));
-    is_agent || hops.any(|hop| hop.split_whitespace().nth(1).is_some_and(|by| by.starts_with("wharf-")))
+    hops.any(|hop| hop.split_whitespace().nth(1).is_some_and(|by| by.starts_with("wharf-")))
 }
 
 /// The end of the window that an address of a digest given out now is good for: one to two lifetimes away, and the same
@@ -259,19 +257,16 @@ mod tests {
 
     #[test]
     fn a_wharf_is_known_by_what_it_says() {
-        let check = |name: http::HeaderName, value: &'static str, expect: bool| {
-            let headers = HeaderMap::from_iter([(name, http::HeaderValue::from_static(value))]);
+        let check = |value: &'static str, expect: bool| {
+            let headers = HeaderMap::from_iter([(VIA, http::HeaderValue::from_static(value))]);
             assert_eq!(is_of_a_wharf(&headers), expect, "{value}");
         };
-        check(VIA, "1.1 wharf-00aa", true);
-        check(VIA, "1.0 fred, HTTP/2 wharf-00aa (of ours)", true);
-        check(VIA, "1.1 proxy (wharf-00aa)", false);
-        check(VIA, "1.1 wharfinger.example.com", false);
-        check(VIA, "wharf-00aa", false);
-        check(VIA, ",, ,", false);
-        check(USER_AGENT, "wharf/0.1.0", true);
-        check(USER_AGENT, "docker/29 wharf/1", false);
-        check(USER_AGENT, "wharfinger", false);
+        check("1.1 wharf-00aa", true);
+        check("1.0 fred, HTTP/2 wharf-00aa (of ours)", true);
+        check("1.1 proxy (wharf-00aa)", false);
+        check("1.1 wharfinger.example.com", false);
+        check("wharf-00aa", false);
+        check(",, ,", false);
     }
 
     #[test]
