@@ -115,7 +115,7 @@ fn upstreams_are_listed_and_cut_off_by_administrators() {
     let house = house();
     let listed = house.admin.get("/api/v1/upstreams").expect(200).json();
     let idle = |host: &str| json!({"host": host, "available": true, "closed": null, "failures": 0, "limit": null, "remaining": null});
-    let stats = json!({"hits": 0, "misses": 0, "stale": 0, "fetched_bytes": 0, "failures": 0});
+    let stats = json!({"hits": 0, "misses": 0, "stale": 0, "fetched_bytes": 0, "failures": 0, "fallbacks": 0});
     let expect = json!({"items": [
         {"key": "hub", "namespaces": ["docker.io"], "pathless": true, "stats": stats,
          "registries": [idle("127.0.0.1:1"), idle("127.0.0.2:1")]},
