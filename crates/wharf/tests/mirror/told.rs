@@ -123,8 +123,9 @@ fn upstreams_are_listed_and_cut_off_by_administrators() {
     let house = house();
     let listed = house.admin.get("/api/v1/upstreams").expect(200).json();
     let idle = |host: &str| json!({"host": host, "available": true, "closed": null, "failures": 0, "limit": null, "remaining": null});
-    let stats =
-        json!({"hits": 0, "misses": 0, "stale": 0, "fetched_bytes": 0, "peer_bytes": 0, "failures": 0});
+    let stats = json!({
+        "hits": 0, "misses": 0, "stale": 0, "fetched_bytes": 0, "peer_bytes": 0, "failures": 0, "fallbacks": 0
+    });
     let now = json!({"downloads": 16, "bandwidth": 0});
     let expect = json!({"items": [
         {"key": "hub", "namespaces": ["docker.io"], "pathless": true, "now": now, "stats": stats,
