@@ -270,7 +270,8 @@ impl There {
     fn named(&self, mut error: RegistryError) -> RegistryError {
         if let RegistryError::UpstreamUnavailable { repository, .. }
         | RegistryError::UpstreamRefused { repository, .. }
-        | RegistryError::UpstreamDenies { repository, .. } = &mut error
+        | RegistryError::UpstreamDenies { repository, .. }
+        | RegistryError::UpstreamLoops { repository, .. } = &mut error
         {
             repository.clone_from(&self.here);
         }
