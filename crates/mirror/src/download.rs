@@ -13,7 +13,6 @@ use transfer::Retry;
 
 use crate::error::FetchError;
 use crate::flight::{Flight, Landing};
-use crate::health::Asked;
 use crate::once::Outcome;
 use crate::peers::Peer;
 use crate::room::{Arrival, Reservation, Room};
@@ -48,13 +47,14 @@ pub(crate) struct Download {
 struct Sending<'a> {
     size: Option<u64>,
     stream: BoxStream<'static, Result<Bytes, ClientError>>,
-    from: From,
+    from: Sender,
     /// The turn that it has there.
     turn: Option<Turn<'a>>,
 }
 
 /// Who sends it.
-enum From {
+#[derive(Clone)]
+enum Sender {
     /// One of the upstream's registries.
     Upstream(usize),
     Peer(Arc<Peer>),
@@ -205,8 +205,8 @@ impl Download {
         let request =
             |repository: Arc<client::Repository>| async move { repository.open_blob(&digest, offset).await };
         let (OpenBlob { size, stream }, from) =
-            self.upstream.ask_one(Asked::Blobs, &self.path, &self.trail, request).await?;
-        Ok(Sending { size, stream, from: From::Upstream(from), turn: None })
+            self.upstream.ask_for_blob(&digest, &self.path, &self.trail, request).await?;
+        Ok(Sending { size, stream, from: Sender::Upstream(from), turn: None })
     }
 
     /// The same from the peer that it belongs to. Only from its beginning: what breaks is gone on with at the upstream.
@@ -215,7 +215,7 @@ impl Download {
         let turn = peer.turn().await?;
         let request = |there: Arc<client::Repository>| async move { there.open_blob(&digest, 0).await };
         let OpenBlob { size, stream } = peer.ask(&self.repository, &self.trail, request).await?;
-        Some(Sending { size, stream, from: From::Peer(peer.clone()), turn: Some(turn) })
+        Some(Sending { size, stream, from: Sender::Peer(peer.clone()), turn: Some(turn) })
     }
 
     /// Takes in all bytes, and looks whether they are right.
@@ -226,19 +226,17 @@ impl Download {
         size: Option<u64>,
         to: (&Reservation<'_>, Option<&Flight>),
     ) -> Result<(), FetchError> {
-        let peer = match &sending.from {
-            From::Peer(peer) => Some(peer.clone()),
-            From::Upstream(_) => None,
-        };
+        let from = sending.from.clone();
         let arrived = match self.receive(sending, upload, size, to).await {
             Ok(()) => upload.verify(self.digest).await.map_err(FetchError::from),
             Err(error) => Err(error),
         };
-        // Whoever tries again is to have it from the upstream.
-        if let (Some(peer), Err(error)) = (peer, &arrived)
-            && error.is_wrong()
-        {
-            peer.distrust();
+        // Whoever tries again is to have it from somebody else.
+        if arrived.as_ref().is_err_and(FetchError::is_wrong) {
+            match from {
+                Sender::Peer(peer) => peer.distrust(),
+                Sender::Upstream(link) => self.upstream.distrust(self.digest, link),
+            }
         }
         arrived
     }
@@ -266,8 +264,8 @@ impl Download {
             );
             let mut error = error;
             let turn = match (&sending.from, sending.turn.take()) {
-                (From::Upstream(_), Some(turn)) => turn,
-                (From::Upstream(_) | From::Peer(_), _) => self.upstream.turn().await?,
+                (Sender::Upstream(_), Some(turn)) => turn,
+                (Sender::Upstream(_) | Sender::Peer(_), _) => self.upstream.turn().await?,
             };
             let again = loop {
                 let Some(pause) = RETRY.pause(failures) else { return Err(error) };
@@ -295,13 +293,13 @@ impl Download {
     }
 
     /// Counts what came; what an upstream's link bears is not what peers' links do.
-    async fn account(&self, from: &From, bytes: u64) {
+    async fn account(&self, from: &Sender, bytes: u64) {
         match from {
-            From::Upstream(_) => {
+            Sender::Upstream(_) => {
                 self.upstream.pass(bytes).await;
                 self.counts.fetched(bytes);
             }
-            From::Peer(_) => self.counts.lent(bytes),
+            Sender::Peer(_) => self.counts.lent(bytes),
         }
     }
 
@@ -318,8 +316,8 @@ impl Download {
                 Ok(bytes) => bytes,
                 Err(error) => {
                     match &sending.from {
-                        From::Upstream(link) => self.upstream.note(*link, Some(&error)),
-                        From::Peer(peer) => peer.note(Some(&error)),
+                        Sender::Upstream(link) => self.upstream.note(*link, Some(&error)),
+                        Sender::Peer(peer) => peer.note(Some(&error)),
                     }
                     return Ok(Some(error.into()));
                 }

@@ -29,6 +29,7 @@ mod stats;
 mod turns;
 mod upstream;
 mod uses;
+mod wary;
 mod windows;
 
 pub use fallback::{Fallback, Replacement, Replacements};

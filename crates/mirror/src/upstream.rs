@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use client::{ClientError, Host, Repository};
 use meta::Clock;
-use oci::RepoName;
+use oci::{Digest, RepoName};
 use registry::{NodeId, Trail};
 use tokio::sync::Semaphore;
 
@@ -15,6 +15,7 @@ use crate::health::{Asked, Closed, Standing};
 use crate::link::{Link, Signature};
 use crate::pace::Pace;
 use crate::turns::{Turn, Turns};
+use crate::wary::Wary;
 use crate::windows::{Figures, Schedule};
 
 /// The most questions that an upstream is asked at once.
@@ -64,6 +65,7 @@ pub struct Upstream {
     asking: Semaphore,
     pace: Pace,
     clock: Arc<dyn Clock>,
+    wary: Wary,
 }
 
 impl Upstream {
@@ -80,7 +82,7 @@ impl Upstream {
         };
         let links = remotes.into_iter().map(open).collect::<Result<_, _>>()?;
         let (turns, asking, pace) = (Turns::default(), Semaphore::new(ASKING_MAX), Pace::default());
-        Ok(Self { settings, library, links, turns, asking, pace, clock })
+        Ok(Self { settings, library, links, turns, asking, pace, clock, wary: Wary::default() })
     }
 
     /// The first part of its repositories' names.
@@ -164,15 +166,36 @@ impl Upstream {
     where
         F: Future<Output = Result<T, ClientError>>,
     {
-        self.ask_one(asked, path, trail, request).await.map(|(found, _)| found)
+        self.ask_one(asked, path, trail, &[], request).await.map(|(found, _)| found)
     }
 
-    /// The same, and which of them has it.
-    pub(crate) async fn ask_one<T, F>(
+    /// Asks for a blob: those of its registries last that have sent something else in its place. Says which of them has it.
+    pub(crate) async fn ask_for_blob<T, F>(
+        &self,
+        digest: &Digest,
+        path: &RepoName,
+        trail: &Trail,
+        request: impl Fn(Arc<Repository>) -> F,
+    ) -> Result<(T, usize), FetchError>
+    where
+        F: Future<Output = Result<T, ClientError>>,
+    {
+        let last = self.wary.of(digest, Instant::now());
+        self.ask_one(Asked::Blobs, path, trail, &last, request).await
+    }
+
+    /// Something else than this came from one of its registries.
+    pub(crate) fn distrust(&self, digest: Digest, link: usize) {
+        self.wary.note(digest, link, Instant::now());
+    }
+
+    /// The same, and which of them has it. Those that are `last` are asked after the others.
+    async fn ask_one<T, F>(
         &self,
         asked: Asked,
         path: &RepoName,
         trail: &Trail,
+        last: &[usize],
         request: impl Fn(Arc<Repository>) -> F,
     ) -> Result<(T, usize), FetchError>
     where
@@ -181,7 +204,9 @@ impl Upstream {
         // At most so many at once: what is asked for beyond waits for its turn.
         let _turn = self.asking.acquire().await;
         let mut worst = FetchError::NotFound;
-        for (number, link) in self.links.iter().enumerate() {
+        let (last, first): (Vec<_>, Vec<_>) =
+            self.links.iter().enumerate().partition(|(number, _)| last.contains(number));
+        for (number, link) in first.into_iter().chain(last) {
             // Before it is admitted: of one who may try, it must be heard how that went.
             let Some(repository) = link.repository(path, trail) else { continue };
             let outcome = match link.health.admit(asked, Instant::now()) {

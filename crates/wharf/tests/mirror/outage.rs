@@ -1,9 +1,9 @@
 //! Upstreams that fail: what was seen before pulls, nothing wrong is kept, and who cannot be served is told why.
 
 use test_kit::http::{Client, Response};
-use test_kit::{Fault, house};
+use test_kit::{Between, Fault, WharfServer, house};
 
-use crate::{Pushed, Scene, until_well};
+use crate::{EXE, Pushed, Scene, push, until_well};
 
 /// So that each pull asks, and gives up soon.
 const IMPATIENT: &str =
@@ -143,4 +143,25 @@ fn what_one_client_asks_for_closes_the_upstream_to_nobody() {
         house::pull(&scene.mirror(), "hub/app", "bad-too").expect_error_form(503);
     }
     assert_eq!(house::pull(&scene.mirror(), "hub/app", "good").expect(200).body, good.manifest);
+}
+
+#[test]
+fn who_sends_something_wrong_is_asked_after_the_others() {
+    let upstream = WharfServer::start(EXE);
+    let pushed = push(&upstream.client(), "library/app", "v1", b"a layer that comes wrong");
+    let between = Between::new(&upstream.authority());
+    let mirror = WharfServer::builder(EXE)
+        .config(&format!(
+            "[[upstream]]\nkey = \"hub\"\nregistry = \"{}\"\nplain_http = true\nlibrary = \"library\"\n\
+             [[upstream.also]]\nregistry = \"{}\"\nplain_http = true\n",
+            between.authority(),
+            upstream.authority()
+        ))
+        .start();
+    between.fail_where("/blobs/", Fault::Corrupt);
+    let client = mirror.client();
+    house::pull(&client, "hub/app", "v1").expect(200);
+    assert!(blob(&client, &pushed).is_none_or(|answer| answer.status != 200), "nothing wrong is passed on");
+    // It is asked for at once by the next one who wants it, and there it is right.
+    assert!(blob(&client, &pushed).expect("an answer").expect(200).body == pushed.layer);
 }
