@@ -40,50 +40,58 @@ impl Mirror {
         reference: &Reference,
         want: Want,
     ) -> Result<FoundManifest, RegistryError> {
-        let found = self.registry.manifest(grant, reference).await;
-        let is_missing =
-            matches!(found, Err(RegistryError::ManifestUnknown { .. } | RegistryError::RepositoryUnknown(_)));
-        if found.is_err() && !is_missing {
-            return found.map(FoundManifest::from);
-        }
-        let Some((repository, place)) = self.place(grant).await? else {
-            return found.map(FoundManifest::from);
+        let missing = match self.registry.manifest(grant, reference).await {
+            Ok(record) => return self.manifest_here(grant, reference, record.into()).await,
+            Err(missing @ (RegistryError::ManifestUnknown { .. } | RegistryError::RepositoryUnknown(_))) => {
+                missing
+            }
+            Err(error) => return Err(error),
         };
+        let Some((repository, place)) = self.place(grant).await? else { return Err(missing) };
         let counts = self.counts(&place.upstream);
-        match (found, reference) {
-            (Ok(record), Reference::Digest(_)) => {
-                counts.hit(1);
-                Ok(record.into())
-            }
-            (Ok(record), Reference::Tag(tag)) => {
-                counts.hit(1);
-                let spot = Spot { repository, place, tag: tag.clone() };
-                self.confirmed(grant, spot, record.into()).await
-            }
-            (Err(_), _) => {
-                counts.missed(1);
-                let upstream = place.upstream.clone();
-                let outcome = self.seek_manifest(&repository, &place, reference, want).await;
-                outcome.map_err(|error| {
-                    counts.failed(1);
-                    error.into_registry(&repository, upstream.key(), &Wanted::Manifest(reference.clone()))
-                })
-            }
-        }
+        counts.missed(1);
+        let outcome = self.seek_manifest(&repository, &place, reference, want).await;
+        outcome.map_err(|error| {
+            counts.failed(1);
+            error.into_registry(&repository, place.upstream.key(), &Wanted::Manifest(reference.clone()))
+        })
     }
 
-    /// What is here for a tag, after its upstream was asked where that is due.
+    /// What is here, which is right by its digest, and by a tag for a while.
+    async fn manifest_here(
+        &self,
+        grant: &Grant,
+        reference: &Reference,
+        found: FoundManifest,
+    ) -> Result<FoundManifest, RegistryError> {
+        let Some(repository) = grant.repository() else { return Ok(found) };
+        let Some(upstream) = self.names.upstream(repository) else { return Ok(found) };
+        let Reference::Tag(tag) = reference else {
+            self.count_hit(upstream);
+            return Ok(found);
+        };
+        if self.is_hosted(repository).await? {
+            return Ok(found);
+        }
+        self.count_hit(upstream);
+        let age = self.age(repository, tag).await?;
+        if age.is_some_and(|age| age < upstream.settings.fresh_for) {
+            return Ok(found);
+        }
+        let Some(place) = self.names.place(repository) else { return Ok(found) };
+        let spot = Spot { repository: repository.clone(), place, tag: tag.clone() };
+        self.confirmed(grant, spot, found, age).await
+    }
+
+    /// What is here for a tag that is believed no more, after its upstream was asked where that is due.
     async fn confirmed(
         &self,
         grant: &Grant,
         spot: Spot,
         found: FoundManifest,
+        age: Option<Duration>,
     ) -> Result<FoundManifest, RegistryError> {
         let settings = &spot.place.upstream.settings;
-        let age = self.age(&spot).await?;
-        if age.is_some_and(|age| age < settings.fresh_for) {
-            return Ok(found);
-        }
         if let Err(error) = self.may_ask() {
             // Who asks on its behalf must not take what may be old for news.
             let (key, wanted) =
@@ -123,8 +131,7 @@ impl Mirror {
     }
 
     /// How long ago a tag that is here was found right; `None` where it never was.
-    async fn age(&self, spot: &Spot) -> Result<Option<Duration>, RegistryError> {
-        let Spot { repository, tag, .. } = spot;
+    async fn age(&self, repository: &RepoName, tag: &Tag) -> Result<Option<Duration>, RegistryError> {
         let checked = match self.memory.checked(repository, tag) {
             Some(checked) => Some(checked),
             None => {

@@ -31,7 +31,7 @@ use crate::upstream::Upstream;
 pub struct Mirror {
     pub(crate) registry: Arc<Registry>,
     upstreams: Arc<[Arc<Upstream>]>,
-    names: Arc<Names>,
+    pub(crate) names: Arc<Names>,
     pub(crate) memory: Arc<Memory>,
     counts: Arc<HashMap<String, Arc<Counts>>>,
     /// By what they are, and whether a peer is asked: who comes from a peer must not wait for one.
@@ -133,6 +133,12 @@ impl Mirror {
         self.counts.get(upstream.key()).cloned().unwrap_or_default()
     }
 
+    pub(crate) fn count_hit(&self, upstream: &Upstream) {
+        if let Some(counts) = self.counts.get(upstream.key()) {
+            counts.hit(1);
+        }
+    }
+
     /// Where the repository of a grant comes from, unless it is hosted here.
     pub(crate) async fn place(&self, grant: &Grant) -> Result<Option<(RepoName, Place)>, RegistryError> {
         let Some(repository) = grant.repository() else { return Ok(None) };
@@ -167,7 +173,7 @@ impl Mirror {
         Ok(if is_ours { Located::Here } else { Located::Mirror(there) })
     }
 
-    async fn is_hosted(&self, name: &RepoName) -> Result<bool, RegistryError> {
+    pub(crate) async fn is_hosted(&self, name: &RepoName) -> Result<bool, RegistryError> {
         Ok(self.registry.repository_kind(name).await? == Some(RepositoryKind::Hosted))
     }
 
@@ -191,11 +197,11 @@ impl Mirror {
                 missing
             }
             found => {
-                if let (Ok(_), Some(place)) =
-                    (&found, grant.repository().and_then(|name| self.names.place(name)))
+                if let (Ok(record), Some(upstream)) =
+                    (&found, grant.repository().and_then(|name| self.names.upstream(name)))
                 {
-                    self.counts(&place.upstream).hit(1);
-                    if let (Ok(record), Want::Bytes) = (&found, want) {
+                    self.count_hit(upstream);
+                    if want == Want::Bytes {
                         self.room.hit(record.id);
                     }
                 }

@@ -48,10 +48,18 @@ impl Names {
         Some(Place { upstream: upstream.clone(), path: path.parse().ok()? })
     }
 
+    /// The upstream that a repository here is named after.
+    pub fn upstream(&self, repository: &RepoName) -> Option<&Upstream> {
+        let (key, _) = repository.as_str().split_once('/')?;
+        self.keys.get(key).map(|upstream| &**upstream)
+    }
+
     /// The upstream's repository that a name means by itself.
     pub fn prefixed(&self, name: &RepoName) -> Option<RepoName> {
         let (key, path) = name.as_str().split_once('/')?;
-        self.keys.get(key)?.repository(path)
+        let upstream = self.keys.get(key)?;
+        // Nearly all are: nothing is to be read anew within each pull.
+        if upstream.is_whole(path) { Some(name.clone()) } else { upstream.repository(path) }
     }
 
     /// The upstream's repository that a name means where it is nobody else's.

@@ -110,6 +110,11 @@ impl Upstream {
         name.parse().ok()
     }
 
+    /// Whether nothing stands before what a client calls `path` there.
+    pub(crate) fn is_whole(&self, path: &str) -> bool {
+        self.library.is_none() || path.contains('/')
+    }
+
     /// How its registries stand.
     pub fn standing(&self) -> Vec<(String, Standing)> {
         let now = Instant::now();
