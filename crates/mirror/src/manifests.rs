@@ -70,12 +70,19 @@ impl Mirror {
             self.count_hit(upstream);
             return Ok(found);
         };
+        let is_fresh = |age: Option<Duration>| age.is_some_and(|age| age < upstream.settings.fresh_for);
+        // Nearly always: where it is somebody's own, nothing was ever checked, and the answer would be the same.
+        let checked = self.memory.checked(repository, tag);
+        if is_fresh(checked.map(|checked| since(checked, self.registry.meta().now()))) {
+            self.count_hit(upstream);
+            return Ok(found);
+        }
         if self.is_hosted(repository).await? {
             return Ok(found);
         }
         self.count_hit(upstream);
         let age = self.age(repository, tag).await?;
-        if age.is_some_and(|age| age < upstream.settings.fresh_for) {
+        if is_fresh(age) {
             return Ok(found);
         }
         let Some(place) = self.names.place(repository) else { return Ok(found) };
